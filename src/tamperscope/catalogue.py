@@ -1,0 +1,310 @@
+"""
+The catalogue of signatures: what is looked for, who has described it, and what else leaves the same trace.
+
+One TOML file a mechanism in ``data/signatures/``:
+
+    mechanism = "rst_injection"
+    [[signature]]                 id, title, kind, predicate, strength, sources, look_alikes; seen and match where known
+    [[look_alike]]                id, what: an innocent process
+    [[source]]                    id, title, year, where, basis
+
+``kind`` is ``law`` (holds for any injector; its id is the evidence id of findings) or ``family`` (habits of a known
+box, for attribution only).  ``strength`` is ``proof`` (no look-alike makes it once the named ones are excluded),
+``statistical`` (needs counts or controls) or ``context`` (supports, never decides).  ``look_alikes`` of a signature
+pairs the id of a process with what tells it apart.  ``match`` holds the fields of a family for machines.
+An entry without id, source or look-alike is refused: a claim that nobody can check must not be made.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tamperscope.errors import CatalogueError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+MECHANISMS = (
+    "rst_injection", "sni_drop", "http_drop", "quic_drop", "dns_forgery", "dns_drop", "blockpage", "tls_mitm",
+    "throttling", "ip_block",
+)  # fmt: skip
+KINDS = ("law", "family")
+STRENGTHS = ("proof", "statistical", "context")
+BASES = ("read", "extract", "excerpt", "recalled")
+MATCH_KEYS = frozenset(
+    "flags count ip_id ip_id_min ip_id_max ip_id_step df ttl_initial window ack seq_steps payload extension residual_s"
+    " scope direction renewed packets_after bytes_to_client aa record_ttl addresses aaaa_prefix".split()
+)
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
+
+
+class Source:
+    """Where a statement comes from; ``basis`` says how well it was read (``extract``, ``recalled``: check first)."""
+
+    __slots__ = ("id", "title", "year", "where", "basis")
+
+    def __init__(self, id: str, title: str, year: int, where: str, basis: str) -> None:
+        self.id = id
+        self.title = title
+        self.year = year
+        self.where = where
+        self.basis = basis
+
+
+class LookAlike:
+    """An innocent process (``what``) and what tells it apart from one signature (``separates``)."""
+
+    __slots__ = ("id", "what", "separates")
+
+    def __init__(self, id: str, what: str, separates: str) -> None:
+        self.id = id
+        self.what = what
+        self.separates = separates
+
+
+class Signature:
+    """One entry; ``seen`` is a tuple of (year, where), ``match`` a dict or None."""
+
+    __slots__ = (
+        "id", "mechanism", "title", "kind", "predicate", "strength", "sources", "look_alikes", "seen", "match",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        mechanism: str,
+        title: str,
+        kind: str,
+        predicate: str,
+        strength: str,
+        sources: tuple[Source, ...],
+        look_alikes: tuple[LookAlike, ...],
+        seen: tuple[tuple[int, str], ...] = (),
+        match: dict[str, Any] | None = None,
+    ) -> None:
+        self.id = id
+        self.mechanism = mechanism
+        self.title = title
+        self.kind = kind
+        self.predicate = predicate
+        self.strength = strength
+        self.sources = sources
+        self.look_alikes = look_alikes
+        self.seen = seen
+        self.match = match
+
+    def __repr__(self) -> str:
+        return f"Signature({self.id!r}, {self.mechanism!r}, {self.strength!r})"
+
+
+class Catalogue:
+    """Signatures by id, in the order of the files."""
+
+    def __init__(self, signatures: list[Signature]) -> None:
+        self._by_id: dict[str, Signature] = {}
+        for signature in signatures:
+            if signature.id in self._by_id:
+                raise CatalogueError("this id is given twice", entry=signature.id)
+            self._by_id[signature.id] = signature
+
+    def __iter__(self) -> Iterator[Signature]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._by_id
+
+    def __getitem__(self, id: str) -> Signature:
+        return self._by_id[id]
+
+    def of(self, mechanism: str, kind: str | None = None) -> list[Signature]:
+        """Signatures of one mechanism, of one kind if given."""
+        return [one for one in self if one.mechanism == mechanism and kind in (None, one.kind)]
+
+
+def load(folder: str | None = None) -> Catalogue:
+    """
+    The catalogue of a folder of TOML files, the package's own by default.
+
+    Raises:
+        CatalogueError: an entry breaks the rules above; names file and entry.
+        OSError: the folder cannot be read.
+    """
+    folder = folder or os.path.join(DATA, "signatures")
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".toml"))
+    if not names:
+        raise CatalogueError("no .toml file in this folder", path=folder)
+    return Catalogue([one for name in names for one in load_file(os.path.join(folder, name))])
+
+
+def load_file(path: str) -> list[Signature]:
+    """Signatures of one file.  Raises CatalogueError, OSError."""
+    import tomllib  # only those who ask for the catalogue pay for the parser
+
+    with open(path, "rb") as file:
+        try:
+            data = tomllib.load(file)
+        except ValueError as error:  # TOML or UTF-8
+            raise CatalogueError(f"not TOML: {error}", path=path) from None
+    return _File(path, data).signatures()
+
+
+def rules_id() -> str:
+    """Eight hex digits over the names and bytes of all data files: changes whenever one of them does."""
+    from binascii import crc32
+
+    sum32 = 0
+    for path in sorted(_data_files(DATA)):
+        with open(path, "rb") as file:
+            sum32 = crc32(file.read(), crc32(os.path.relpath(path, DATA).encode(), sum32))
+    return f"{sum32:08x}"
+
+
+def _data_files(folder: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _data_files(entry.path)
+        elif entry.name.endswith(".toml"):
+            yield entry.path
+
+
+class _File:
+    """The checks of one file, with its path for the messages."""
+
+    def __init__(self, path: str, data: dict[str, Any]) -> None:
+        self.path = path
+        self.data = data
+        self.used: set[tuple[str, str]] = set()
+        self._known(data, {"mechanism", "signature", "look_alike", "source"}, None)
+        self.mechanism = self._word(data, "mechanism", None, MECHANISMS)
+        self.sources = {id: self._source(id, table) for id, table in self._tables("source")}
+        self.look_alikes = {id: self._process(id, table) for id, table in self._tables("look_alike")}
+
+    def signatures(self) -> list[Signature]:
+        found = [self._signature(id, table) for id, table in self._tables("signature")]
+        if not found:
+            raise CatalogueError("holds no [[signature]]", path=self.path)
+        for kind, ids in (("source", self.sources), ("look_alike", self.look_alikes)):
+            for id in ids:
+                if (kind, id) not in self.used:
+                    raise self._error(id, f"no signature refers to this {kind}")
+        return found
+
+    def _signature(self, id: str, table: dict[str, Any]) -> Signature:
+        keys = {"id", "title", "kind", "predicate", "strength", "sources", "look_alikes", "seen", "match"}
+        self._known(table, keys, id)
+        kind = self._word(table, "kind", id, KINDS)
+        return Signature(
+            id,
+            self.mechanism,
+            self._word(table, "title", id),
+            kind,
+            self._word(table, "predicate", id),
+            self._word(table, "strength", id, STRENGTHS),
+            self._sources_of(id, table),
+            self._look_alikes_of(id, table),
+            self._seen(id, table),
+            self._match(id, table, kind),
+        )
+
+    def _sources_of(self, id: str, table: dict[str, Any]) -> tuple[Source, ...]:
+        names = self._list(table, "sources", id, "a claim without a source is refused")
+        for name in names:
+            if not isinstance(name, str) or name not in self.sources:
+                raise self._error(id, f"sources: {name!r} is no [[source]] of this file")
+            self.used.add(("source", name))
+        return tuple(self.sources[name] for name in names)
+
+    def _look_alikes_of(self, id: str, table: dict[str, Any]) -> tuple[LookAlike, ...]:
+        found = []
+        for pair in self._list(table, "look_alikes", id, "a signature without its look-alikes is refused"):
+            if not isinstance(pair, dict):
+                raise self._error(id, "look_alikes: needs tables with id and separates")
+            self._known(pair, {"id", "separates"}, id)
+            name, separates = self._word(pair, "id", id), self._word(pair, "separates", id)
+            if name not in self.look_alikes:
+                raise self._error(id, f"look_alikes: {name!r} is no [[look_alike]] of this file")
+            self.used.add(("look_alike", name))
+            found.append(LookAlike(name, self.look_alikes[name], separates))
+        return tuple(found)
+
+    def _seen(self, id: str, table: dict[str, Any]) -> tuple[tuple[int, str], ...]:
+        if "seen" not in table:
+            return ()
+        found = []
+        for one in self._list(table, "seen", id, "leave it out where nothing is known"):
+            if not isinstance(one, dict):
+                raise self._error(id, "seen: needs tables with year and where")
+            self._known(one, {"year", "where"}, id)
+            found.append((self._year(one, id), self._word(one, "where", id)))
+        return tuple(found)
+
+    def _match(self, id: str, table: dict[str, Any], kind: str) -> dict[str, Any] | None:
+        match = table.get("match")
+        if (match is not None) != (kind == "family"):
+            raise self._error(id, "match: a family needs it, a law has none")
+        if match is None:
+            return None
+        if not isinstance(match, dict) or not match:
+            raise self._error(id, "match: needs a table with at least one field")
+        self._known(match, MATCH_KEYS, id)
+        return match
+
+    def _source(self, id: str, table: dict[str, Any]) -> Source:
+        self._known(table, {"id", "title", "year", "where", "basis"}, id)
+        title, where = self._word(table, "title", id), self._word(table, "where", id)
+        return Source(id, title, self._year(table, id), where, self._word(table, "basis", id, BASES))
+
+    def _process(self, id: str, table: dict[str, Any]) -> str:
+        self._known(table, {"id", "what"}, id)
+        return self._word(table, "what", id)
+
+    def _tables(self, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(id, table) of each [[key]]; ids must be there and differ."""
+        tables, seen = self.data.get(key, []), set()
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise CatalogueError(f"{key}: needs [[{key}]] tables", path=self.path)
+        for number, table in enumerate(tables, 1):
+            id = self._word(table, "id", f"{key} {number}")
+            if not _is_id(id):
+                raise self._error(id, "id: small letters, digits, _ and . only, a letter first")
+            if id in seen:
+                raise self._error(id, f"this {key} id is given twice")
+            seen.add(id)
+            yield id, table
+
+    def _word(self, table: dict[str, Any], key: str, entry: str | None, allowed: tuple[str, ...] = ()) -> str:
+        value = table.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self._error(entry, f"{key}: missing or empty")
+        if allowed and value not in allowed:
+            raise self._error(entry, f"{key}: {value!r} is none of {', '.join(allowed)}")
+        return value
+
+    def _list(self, table: dict[str, Any], key: str, entry: str, reason: str) -> list[Any]:
+        value = table.get(key)
+        if not isinstance(value, list) or not value:
+            raise self._error(entry, f"{key}: missing or empty; {reason}")
+        return value
+
+    def _year(self, table: dict[str, Any], entry: str) -> int:
+        year = table.get("year")
+        if not isinstance(year, int) or not 1969 <= year <= 2100:
+            raise self._error(entry, f"year: {year!r} is no year")
+        return year
+
+    def _known(self, table: dict[str, Any], keys: set[str] | frozenset[str], entry: str | None) -> None:
+        for key in table:
+            if key not in keys:
+                raise self._error(entry, f"{key}: unknown key; known are {', '.join(sorted(keys))}")
+
+    def _error(self, entry: str | None, text: str) -> CatalogueError:
+        return CatalogueError(text, path=self.path, entry=entry)
+
+
+def _is_id(id: str) -> bool:
+    return id.isascii() and id.replace(".", "a").replace("_", "a").isalnum() and id == id.lower() and id[0].isalpha()

@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+"""Holds an index against its capture as tshark reads it; shares no code with what recorded them.
+
+    python3 pcaps/record/check.py [pcaps/demo.json] [--self-test]
+
+Exit status 1 and one line for each thing that does not fit. --self-test spoils copies of the index, each in one way,
+and fails unless every one of them is found out.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+LIMIT = 2 * 1024 * 1024
+MIN_RTT = 0.040
+LEAST_INTERFERED, LEAST_LOOKALIKES, LEAST_ORDINARY = 8, 5, 200
+LOOKALIKES = (
+    "server_reset_after_hello", "server_reset_after_request", "closed_port", "close_with_unread_data",
+    "reset_after_fin", "late_data_after_close", "loss_of_hello", "loss_of_several", "dead_server",
+    "resolver_answers_twice", "client_abort_after_hello", "client_abort_in_transfer", "line_outage",
+)  # fmt: skip
+
+FIELDS = (
+    "frame.number", "frame.time_epoch", "frame.len", "frame.cap_len", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst",
+    "ip.ttl", "ipv6.hlim", "tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport", "tcp.flags", "tcp.len",
+    "tcp.seq_raw", "tcp.ack_raw", "dns.id", "dns.qry.name", "dns.flags.response", "dns.a", "dns.aaaa",
+    "tls.handshake.extensions_server_name", "http.host", "ip.checksum.status", "tcp.checksum.status",
+    "udp.checksum.status",
+)  # fmt: skip
+
+Index = dict[str, Any]
+
+
+@dataclass
+class Frame:
+    number: int
+    time: float
+    src: str
+    dst: str
+    ttl: int
+    tcp: bool
+    flags: int
+    length: int
+    seq: int
+    ack: int
+    dns_id: str
+    name: str
+    answers: frozenset[str]
+    response: bool
+
+
+@dataclass
+class Flow:
+    frames: list[Frame] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    http: bool = False
+    tls: bool = False
+
+    def sent(self, src: str) -> list[Frame]:
+        return [frame for frame in self.frames if frame.src == src]
+
+
+class Capture:
+    """All TCP and UDP frames, by flow; and what is wrong with the file on its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.faults: list[str] = []
+        self.flows: dict[frozenset[str], Flow] = defaultdict(Flow)
+        self.frames: dict[int, Frame] = {}
+        options = [word for field_ in FIELDS for word in ("-e", field_)]
+        checks = [word for kind in ("ip", "tcp", "udp") for word in ("-o", f"{kind}.check_checksum:TRUE")]
+        done = subprocess.run(
+            ["tshark", "-n", "-r", str(path), *checks, "-Y", "(tcp or udp) and not icmp and not icmpv6", "-T", "fields",
+             "-E", "occurrence=a", *options],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        last = 0.0
+        for line in done.stdout.splitlines():
+            row = dict(zip(FIELDS, line.split("\t"), strict=True))
+            frame = self.frame(row)
+            if frame.time < last:
+                self.faults.append(f"frame {frame.number}: time goes backwards")
+            last = frame.time
+            if row["frame.len"] != row["frame.cap_len"]:
+                self.faults.append(f"frame {frame.number}: cut")
+            if "0" in (row["ip.checksum.status"], row["tcp.checksum.status"], row["udp.checksum.status"]):
+                self.faults.append(f"frame {frame.number}: bad checksum")
+            self.frames[frame.number] = frame
+            flow = self.flows[frozenset((frame.src, frame.dst))]
+            flow.frames.append(frame)
+            flow.tls |= bool(row["tls.handshake.extensions_server_name"])
+            flow.http |= bool(row["http.host"])
+            flow.names |= set(filter(None, (row["tls.handshake.extensions_server_name"], frame.name)))
+            flow.names |= {row["http.host"].split(":")[0]} - {""}
+
+    @staticmethod
+    def frame(row: dict[str, str]) -> Frame:
+        tcp = bool(row["tcp.srcport"])
+        source, target = (row["tcp.srcport"], row["tcp.dstport"]) if tcp else (row["udp.srcport"], row["udp.dstport"])
+        six = bool(row["ipv6.src"])
+        src, dst = (f"[{row['ipv6.src']}]", f"[{row['ipv6.dst']}]") if six else (row["ip.src"], row["ip.dst"])
+        answers = frozenset(filter(None, (row["dns.a"] + "," + row["dns.aaaa"]).split(",")))
+        return Frame(
+            int(row["frame.number"]), float(row["frame.time_epoch"]), f"{src}:{source}", f"{dst}:{target}",
+            int(row["ipv6.hlim"] if six else row["ip.ttl"]), tcp, int(row["tcp.flags"] or "0", 16),
+            int(row["tcp.len"] or 0), int(row["tcp.seq_raw"] or 0), int(row["tcp.ack_raw"] or 0), row["dns.id"],
+            row["dns.qry.name"], answers, row["dns.flags.response"] in ("1", "True"),
+        )  # fmt: skip
+
+
+def less(a: int, b: int) -> bool:
+    return 0 < (b - a) & 0xFFFFFFFF < 1 << 31
+
+
+class Checker:
+    def __init__(self, index: Index, capture: Capture) -> None:
+        self.index = index
+        self.capture = capture
+        self.faults: list[str] = []
+
+    def want(self, holds: bool, text: str) -> None:
+        if not holds:
+            self.faults.append(text)
+
+    def run(self) -> list[str]:
+        listed = set()
+        counts: Counter[str] = Counter()
+        for label in self.index["flows"]:
+            ends = frozenset((label["client"], label["server"]))
+            self.want(ends not in listed, f"{label['client']}: listed twice")
+            listed.add(ends)
+            kind = label["expected"]
+            counts[kind if kind not in ("none", "insufficient") else label["why"].split(":")[0]] += 1
+            if ends not in self.capture.flows:
+                self.want(False, f"{label['client']}: no such flow")
+                continue
+            self.flow(label, self.capture.flows[ends])
+        for kind in ("rst_injection", "sni_drop", "dns_forgery"):
+            self.want(counts[kind] >= LEAST_INTERFERED, f"{kind}: only {counts[kind]} flows")
+        for kind in LOOKALIKES:
+            self.want(counts[kind] >= LEAST_LOOKALIKES, f"{kind}: only {counts[kind]} flows")
+        self.ordinary(listed)
+        self.round_trips()
+        return self.faults
+
+    def flow(self, label: Index, flow: Flow) -> None:
+        """What holds of every label, then what holds of its kind."""
+        who = f"{label['expected']} {label['client']}"
+        client, server = label["client"], label["server"]
+        numbers = {frame.number: frame for frame in flow.frames}
+        named = [label["trigger_frame"], *label["injected_frames"], *label["genuine_frames_of_interest"]]
+        strangers = [number for number in named if number not in numbers]
+        self.want(not strangers, f"{who}: frames {strangers} are not of this flow")
+        if strangers:
+            return
+        trigger = numbers[label["trigger_frame"]]
+        injected = [numbers[number] for number in label["injected_frames"]]
+        genuine = [numbers[number] for number in label["genuine_frames_of_interest"]]
+        self.want(trigger.src == client, f"{who}: trigger {trigger.number} is not the client's")
+        self.want(all(f.src == server for f in injected + genuine), f"{who}: a frame to the client is none")
+        self.want(
+            not set(label["injected_frames"]) & set(label["genuine_frames_of_interest"]), f"{who}: forged and true"
+        )
+        self.want(label["quality"] in ("A", "B", "C"), f"{who}: quality {label['quality']}")
+        if label["expected"] in ("rst_injection", "sni_drop", "dns_forgery"):
+            self.want(label["name"] in flow.names, f"{who}: name {label['name']} not in {sorted(flow.names)}")
+        first = {"rst_injection": self.reset, "sni_drop": self.drop, "dns_forgery": self.forgery}.get(label["expected"])
+        if first:
+            first(who, label, flow, trigger, injected, genuine)
+        else:
+            self.want(not injected, f"{who}: forged frames in a flow without forgery")
+            self.lookalike(who, label["why"].split(":")[0], flow, client, server)
+
+    def reset(
+        self, who: str, label: Index, flow: Flow, trigger: Frame, injected: list[Frame], genuine: list[Frame]
+    ) -> None:
+        self.want(bool(injected), f"{who}: no forged frame")
+        self.want(all(f.flags & RST and not f.length for f in injected), f"{who}: a forged frame is no reset")
+        self.want(all(f.number > trigger.number for f in injected), f"{who}: reset before the hello")
+        self.want(trigger.length > 0, f"{who}: trigger without data")
+        later = [f for f in genuine if injected and f.number > injected[0].number and not f.flags & RST]
+        self.want(
+            (label["quality"] == "A") == bool(later), f"{who}: quality {label['quality']}, {len(later)} later frames"
+        )
+        others = [f for f in flow.sent(label["server"]) if f.flags & RST and f not in injected and f not in genuine]
+        self.want(not others, f"{who}: resets {[f.number for f in others]} are not accounted for")
+
+    def drop(
+        self, who: str, label: Index, flow: Flow, trigger: Frame, injected: list[Frame], genuine: list[Frame]
+    ) -> None:
+        end = (trigger.seq + trigger.length) & 0xFFFFFFFF
+        again = [f for f in flow.sent(label["client"]) if f.number > trigger.number and f.length]
+        reply = [f for f in flow.sent(label["server"]) if f.number > trigger.number]
+        self.want(not injected, f"{who}: forged frames")
+        self.want(trigger.length > 0, f"{who}: trigger without data")
+        self.want(bool(again), f"{who}: the hello was not sent again")
+        self.want(not any(f.length for f in reply), f"{who}: the server answered with data")
+        self.want(all(less(f.ack, end) for f in reply if f.flags & ACK), f"{who}: the server acknowledged the hello")
+        proof = [f for f in genuine if f.time > trigger.time + 1 and f.flags & ACK and less(f.ack, end)]
+        self.want((label["quality"] == "A") == bool(proof), f"{who}: quality {label['quality']}, {len(proof)} proofs")
+
+    def forgery(
+        self, who: str, label: Index, flow: Flow, trigger: Frame, injected: list[Frame], genuine: list[Frame]
+    ) -> None:
+        queries = [f for f in flow.frames if not f.response]
+        self.want(len(queries) == 1, f"{who}: {len(queries)} queries on one port")
+        self.want(bool(injected), f"{who}: no forged answer")
+        same = [f for f in injected + genuine if f.response and f.dns_id == trigger.dns_id and f.name == label["name"]]
+        self.want(len(same) == len(injected) + len(genuine), f"{who}: an answer to another question")
+        false = set().union(*(f.answers for f in injected))
+        true = set().union(*(f.answers for f in genuine))
+        self.want(bool(false) and not false & true, f"{who}: forged {sorted(false)}, true {sorted(true)}")
+        later = [f for f in genuine if injected and f.number > injected[0].number]
+        self.want((label["quality"] == "A") == bool(later), f"{who}: quality {label['quality']}, {len(later)} later")
+
+    def lookalike(self, who: str, kind: str, flow: Flow, client: str, server: str) -> None:
+        ours, theirs = flow.sent(client), flow.sent(server)
+        data = [f for f in theirs if f.length]
+        resets = [f for f in theirs if f.flags & RST]
+        fins = [f for f in theirs if f.flags & FIN]
+        sent = Counter(f.seq for f in ours if f.length)
+        tests: dict[str, Callable[[], bool]] = {
+            "server_reset_after_hello": lambda: bool(resets) and not data,
+            "server_reset_after_request": lambda: bool(resets) and not data,
+            "closed_port": lambda: bool(resets) and not any(f.flags & SYN for f in theirs),
+            "close_with_unread_data": lambda: bool(resets and data) and not fins,
+            "reset_after_fin": lambda: bool(resets and fins) and fins[0].number < resets[0].number,
+            "late_data_after_close": lambda: bool(resets and fins) and fins[0].number < resets[0].number,
+            "loss_of_hello": lambda: len(data) > 0 and max(sent.values()) > 1,
+            "loss_of_several": lambda: len(data) > 0,
+            "dead_server": lambda: not data and any(f.ack == (ours[0].seq + 1) & 0xFFFFFFFF for f in theirs),
+            "resolver_answers_twice": lambda: len(ours) > 1 and len(theirs) > 1,
+            "client_abort_after_hello": lambda: any(f.flags & RST for f in ours) and not resets,
+            "client_abort_in_transfer": lambda: any(f.flags & RST for f in ours) and bool(data) and not resets,
+            "line_outage": lambda: max(sent.values()) > 1,
+        }
+        self.want(kind in tests and tests[kind](), f"{who}: does not look like {kind}")
+
+    def ordinary(self, listed: set[frozenset[str]]) -> None:
+        kinds: Counter[str] = Counter()
+        clients: set[str] = set()
+        names: dict[str, set[str]] = defaultdict(set)
+        six = split = total = 0
+        for ends, flow in self.capture.flows.items():
+            if ends in listed or not any(f.length or f.response for f in flow.frames):
+                continue
+            first = flow.frames[0]
+            if not any(f.src == first.dst and (f.length or f.response) for f in flow.frames):
+                continue
+            total += 1
+            kinds["tls" if flow.tls else "http" if flow.http else "dns" if not first.tcp else "other"] += 1
+            six += first.src.startswith("[")
+            clients.add(first.src.rpartition(":")[0])
+            if first.tcp:
+                names[first.dst] |= flow.names
+                sizes = [f.length for f in flow.sent(first.src) if f.length]
+                split += flow.tls and len(sizes) > 1 and sizes[0] > 1300
+        self.want(total >= LEAST_ORDINARY, f"only {total} ordinary flows")
+        for kind in ("tls", "http", "dns"):
+            self.want(kinds[kind] >= 30, f"only {kinds[kind]} ordinary {kind} flows")
+        self.want(six >= 20, f"only {six} ordinary IPv6 flows")
+        self.want(split >= 20, f"only {split} ordinary hellos in two segments")
+        self.want(len(clients) >= 4, f"only {len(clients)} clients")
+        self.want(sum(len(n) > 3 for n in names.values()) >= 2, "servers with several names are missing")
+
+    def round_trips(self) -> None:
+        for ends, flow in self.capture.flows.items():
+            ask = next((f for f in flow.frames if f.flags & (SYN | ACK) == SYN), None)
+            reply = next((f for f in flow.frames if f.flags & (SYN | ACK) == SYN | ACK), None)
+            if ask and reply:
+                self.want(reply.time - ask.time >= MIN_RTT, f"{sorted(ends)}: SYN answered too early")
+
+
+def spoiled(index: Index) -> dict[str, Index]:
+    """Copies of the index, each wrong in one way."""
+
+    def of(kind: str, document: Index) -> Index:
+        return next(flow for flow in document["flows"] if flow["expected"] == kind)
+
+    copies: dict[str, Index] = {}
+
+    def spoil(name: str, change: Callable[[Index], None]) -> None:
+        copies[name] = copy.deepcopy(index)
+        change(copies[name])
+
+    def shift(document: Index) -> None:
+        of("rst_injection", document)["injected_frames"][0] += 1
+
+    def swap(document: Index) -> None:
+        flow = of("rst_injection", document)
+        flow["injected_frames"], flow["genuine_frames_of_interest"] = (
+            flow["genuine_frames_of_interest"], flow["injected_frames"],
+        )  # fmt: skip
+
+    def answered(document: Index) -> None:
+        flow = of("dns_forgery", document)
+        flow["injected_frames"], flow["genuine_frames_of_interest"] = (
+            flow["genuine_frames_of_interest"], flow["injected_frames"],
+        )  # fmt: skip
+
+    def relabel(document: Index) -> None:
+        flow = next(f for f in document["flows"] if f["why"].startswith("dead_server"))
+        flow["expected"] = "sni_drop"
+
+    spoil("a forged frame moved by one", shift)
+    spoil("forged and genuine resets exchanged", swap)
+    spoil("forged and true DNS answers exchanged", answered)
+    spoil("a dead server called a drop", relabel)
+    spoil("a name changed", lambda d: of("sni_drop", d).update(name="nobody.example"))
+    spoil("a quality raised", lambda d: next(f for f in d["flows"] if f["quality"] == "B").update(quality="A"))
+    spoil("a kind thinned out", lambda d: d.update(flows=[f for f in d["flows"] if f["expected"] != "sni_drop"]))
+    spoil("a flow listed twice", lambda d: d["flows"].append(d["flows"][0]))
+    return copies
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    here = Path(__file__).resolve().parent
+    parser.add_argument("index", type=Path, nargs="?", default=here.parent / "demo.json")
+    parser.add_argument("--self-test", action="store_true", help="show that the check can fail")
+    options = parser.parse_args()
+    index = json.loads(options.index.read_text())
+    path = options.index.parent / index["file"]
+    capture = Capture(path)
+    faults = list(capture.faults)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != index["sha256"]:
+        faults.append("sha256 is that of another file")
+    if path.stat().st_size > LIMIT:
+        faults.append(f"{path.stat().st_size} bytes, more than {LIMIT}")
+    faults += Checker(index, capture).run()
+    if options.self_test:
+        for name, document in spoiled(index).items():
+            found = Checker(document, capture).run()
+            print(f"{'found out' if found else 'NOT FOUND OUT'}: {name}: {found[0] if found else ''}")
+            if not found:
+                faults.append(f"not found out: {name}")
+    for fault in faults:
+        print(fault)
+    frames = len(capture.frames)
+    print(
+        f"{path.name}: {len(index['flows'])} labels, {len(capture.flows)} flows, {frames} frames, {len(faults)} faults"
+    )
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+"""Records pcaps/demo.pcap and writes its index pcaps/demo.json. Run as root; takes about a minute and a half.
+
+python3 pcaps/record/demo.py [--seed N] [--output FOLDER] [--keep FOLDER]
+
+clients - access router =(capture)= gate - TUN [ line, boxes, line, box, line ] TUN - edge =(capture)= servers
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+import plan as plans
+from boxes import BadLine, DnsForger, Dropper, Log, ResetInjector
+from capture import Recorder, tool_version
+from clients import Job
+from middle import Line, Sites, serve
+from net import TOOLS, Lab, Unable, require
+from plan import CLIENTS, RESOLVERS, SERVERS, WEB, Plan
+from truth import Broken, Event, Recording, index
+
+HERE = Path(__file__).resolve().parent
+SEED = 20260117
+LOSS = 0.16
+LIMIT = 2 * 1024 * 1024
+JITTER = 0.0002
+
+
+def elements(plan: Plan, log: Log) -> list[Any]:
+    """The path from the clients (first) to the servers (last)."""
+    rng = random.Random(plan.seed + 1)
+
+    def line(name: str) -> Line:
+        delay, hops = plan.stretches[name]
+        return Line(delay, hops, JITTER)
+
+    sites: dict[str, Line] = {}
+    for server, addresses in SERVERS.items():
+        shared = line(server)
+        sites |= dict.fromkeys(addresses, shared)
+    return [
+        line("access"),
+        ResetInjector(log, rng, plan.resets),
+        DnsForger(log, rng, plan.forged),
+        line("regional"),
+        Dropper(log, rng, plan.drops),
+        line("backbone"),
+        BadLine(log, rng, dict.fromkeys(WEB["s3"], LOSS)),
+        Sites(sites),
+    ]
+
+
+def build(lab: Lab, plan: Plan, log: Path) -> Connection:
+    """Stands the net up and starts the middle; returns the middle's control line."""
+    for router in ("access", "gate", "edge"):
+        lab.router(router)
+    # One client and some servers are of another make, as far as TTL and timestamps show it.
+    for client in CLIENTS:
+        other = {"net__ipv4__ip_default_ttl": "128", "net__ipv4__tcp_timestamps": "0"} if client == "c3" else {}
+        lab.resolver(client, RESOLVERS["r1"][0])
+        lab.namespace(client, **other)
+    ttls = {"s2": "128", "s4": "255", "r2": "255"}
+    for server in SERVERS:
+        ttl = ttls.get(server, "64")
+        lab.namespace(server, net__ipv4__ip_default_ttl=ttl, net__ipv6__conf__all__hop_limit=ttl,
+                      net__ipv6__conf__default__hop_limit=ttl)  # fmt: skip
+    for router, members in (("access", CLIENTS), ("edge", SERVERS)):
+        lab.bridge(router, "br0")
+        for member in members:
+            lab.link(router, member, member, "eth0")
+            lab.join(router, member, "br0")
+        lab.plain(router, "br0")
+    lab.link("access", "up0", "gate", "down0")
+
+    ours, control = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=middle_process, args=(lab.full("gate"), lab.full("edge"), plan, log, control), daemon=True
+    )
+    process.start()
+    if not ours.poll(10) or ours.recv() != "ready":
+        raise RuntimeError("the middle did not start")
+    for router in ("gate", "edge"):
+        lab.up(router, "core0")
+
+    lab.address("access", "br0", "192.0.2.1/25", "2001:db8:1::1/64")
+    lab.address("access", "up0", "192.0.2.253/30", "2001:db8:ff::1/64")
+    lab.address("gate", "down0", "192.0.2.254/30", "2001:db8:ff::2/64")
+    lab.address("edge", "br0", "198.51.100.1/24", "203.0.113.1/24", "2001:db8:2::1/64", "2001:db8:53::1/64")
+    lab.route("access", "default", "via", "192.0.2.254")
+    lab.route("access", "default", "via", "2001:db8:ff::2")
+    lab.route("gate", "192.0.2.0/25", "via", "192.0.2.253")
+    lab.route("gate", "2001:db8:1::/64", "via", "2001:db8:ff::1")
+    for family in ("-4", "-6"):
+        for router in ("gate", "edge"):
+            lab.inside(router, "ip", family, "route", "add", "default", "dev", "core0")
+    for members, gates in (
+        (CLIENTS, ("192.0.2.1", "2001:db8:1::1")),
+        (WEB, ("198.51.100.1", "2001:db8:2::1")),
+        (RESOLVERS, ("203.0.113.1", "2001:db8:53::1")),
+    ):
+        for member, (four, six) in members.items():
+            lab.address(member, "eth0", f"{four}/{25 if members is CLIENTS else 24}", f"{six}/64")
+            for gate in gates:
+                lab.route(member, "default", "via", gate)
+    return ours
+
+
+def middle_process(client_side: str, server_side: str, plan: Plan, path: Path, control: Connection) -> None:
+    log = Log(path)
+    serve(client_side, server_side, elements(plan, log), plan.seed + 2, log, control)
+
+
+def start_servers(lab: Lab, plan: Plan, folder: Path) -> None:
+    import certificates  # after `require`: needs a PyPI package
+    import servers
+
+    certificates.write(folder, {server: plan.names[server] for server in WEB})
+    rng = random.Random(plan.seed + 3)
+    listen = {"s2": "so_keepalive=5s:3s:2"}  # this server asks whether the client still lives; the others just time out
+    more = {
+        "s1": "client_header_timeout 11s;",
+        "s2": "client_header_timeout 60s; ssl_protocols TLSv1.2;",
+        "s3": "client_header_timeout 30s;",
+        "s6": "client_header_timeout 30s;",
+    }
+    for server, settings in more.items():
+        addresses = [f"[{a}]" if ":" in a else a for a in WEB[server]]
+        command = servers.nginx(folder, server, addresses, plan.names[server], rng, listen.get(server, ""), settings)
+        lab.start(server, command, f"nginx.{server}")
+    for server, role in (("s4", "odd"), ("s5", "dead")):
+        spec = {"role": role, "addresses": WEB[server], "refused": plan.refused,
+                    "certificate": str(folder / f"{server}.pem"), "key": str(folder / f"{server}.key")}  # fmt: skip
+        lab.start(server, [sys.executable, str(HERE / "servers.py"), json.dumps(spec)], f"odd.{server}")
+    hosts = {name: list(WEB[server]) for server, names in plan.names.items() for name in names}
+    for name in rng.sample(sorted(hosts), 6):  # some names live on two servers
+        hosts[name] = [*hosts[name], *WEB["s1" if WEB["s2"][0] in hosts[name] else "s2"]]
+    lab.start("r1", servers.dnsmasq(folder, hosts, ["127.0.0.1"], 5300), "dnsmasq.r1")
+    lab.start("r1", servers.unbound(folder, list(RESOLVERS["r1"]), 5300), "unbound.r1")
+    lab.start("r2", servers.dnsmasq(folder, hosts, list(RESOLVERS["r2"]), 53), "dnsmasq.r2")
+
+
+def warm(lab: Lab) -> None:
+    """Fills the neighbour tables, so that no first packet waits for ARP."""
+    pairs = [(client, gate) for client in CLIENTS for gate in ("192.0.2.1", "2001:db8:1::1")]
+    pairs += [("edge", address) for addresses in SERVERS.values() for address in addresses]
+    pairs += [("access", gate) for gate in ("192.0.2.254", "2001:db8:ff::2")]
+    for namespace, address in pairs:
+        lab.inside(namespace, "ping", "-c", "1", "-W", "3", address)
+
+
+class Workers:
+    """The clients' workers and what they say."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.results: dict[int, Job] = {}
+        self.ready = 0
+        self.inputs: dict[str, IO[str]] = {}
+        for client in CLIENTS:
+            process = lab.start(client, [sys.executable, str(HERE / "clients.py")], f"worker.{client}", pipes=True)
+            assert process.stdin and process.stdout  # pipes=True
+            self.inputs[client] = process.stdin
+            threading.Thread(target=self.read, args=(process.stdout,), daemon=True).start()
+
+    def read(self, output: IO[str]) -> None:
+        for line in output:
+            said = json.loads(line)
+            if "ready" in said:
+                self.ready += 1
+            else:
+                self.results[said["id"]] = said
+
+    def wait_ready(self) -> None:
+        limit = time.time() + 30
+        while self.ready < len(self.inputs):
+            if time.time() > limit:
+                raise RuntimeError("a client's worker did not start")
+            time.sleep(0.05)
+
+    def give(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self.inputs[job["worker"]].write(json.dumps(job) + "\n")
+        for stream in self.inputs.values():
+            stream.flush()
+
+
+def play(plan: Plan, workers: Workers, control: Connection, root: Path) -> None:
+    start = time.time() + 1.0
+    for job in plan.jobs:
+        job["at"] += start
+        job["root"] = str(root)
+    workers.give(plan.jobs)
+    four = {server: addresses[0] for server, addresses in SERVERS.items()}
+    for at, command in sorted(
+        [
+            (plans.RULES_ON, ("rules", True)),
+            (plans.OUTAGE_AT - 0.1, ("outage", four["s6"], plans.OUTAGE_SECONDS)),
+            (plans.QUEUE_FROM, ("queue", four["r2"], 0.8)),
+            (plans.QUEUE_TO, ("queue", four["r2"], 0.0)),
+            (plans.RULES_OFF, ("rules", False)),
+        ]
+    ):
+        time.sleep(max(0.0, start + at - time.time()))
+        control.send(command)
+    limit = start + plans.END + 30
+    while len(workers.results) < len(plan.jobs) and time.time() < limit:
+        time.sleep(0.2)
+    time.sleep(2.0)  # the last answers and resets
+
+
+def lines(path: Path) -> list[Event]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def record(plan: Plan, folder: Path) -> tuple[Workers, dict[str, int]]:
+    with Lab(folder) as lab:
+        control = build(lab, plan, folder / "boxes.jsonl")
+        try:
+            warm(lab)
+            start_servers(lab, plan, folder)
+            workers = Workers(lab)
+            recorders = {
+                "client": Recorder(lab, "access", "up0", folder / "client.pcap"),
+                "server": Recorder(lab, "edge", "br0", folder / "server.pcap"),
+            }
+            workers.wait_ready()
+            time.sleep(1.5)  # nginx, dnsmasq and unbound are up long before
+            play(plan, workers, control, folder / "root.pem")
+            drops = {side: recorder.stop() for side, recorder in recorders.items()}
+        finally:
+            control.send(("stop",))
+            for child in multiprocessing.active_children():
+                child.join(5)
+    return workers, drops
+
+
+def describe(plan: Plan, folder: Path, workers: Workers) -> tuple[dict[str, Any], str]:
+    hops = {"reset_injector": plan.stretches["access"][1] + 1, "dns_forger": plan.stretches["access"][1] + 1}
+    clients = {address for pair in CLIENTS.values() for address in pair}
+    events = lines(folder / "boxes.jsonl")
+    rec = Recording(folder / "client.pcap", folder / "server.pcap", clients, events, hops)
+    server_log = lines(folder / "odd.s4.log") + lines(folder / "odd.s5.log")
+    labels, counts = index(rec, plan.jobs, workers.results, server_log)
+    counted = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+    capture = (folder / "client.pcap").read_bytes()
+    document = {
+        "file": "demo.pcap",
+        "sha256": hashlib.sha256(capture).hexdigest(),
+        "source": {
+            "repository": "tamperscope",
+            "path": "pcaps/record/demo.py",
+            "licence": "CC0-1.0",
+            "trim": "whole file",
+            **plan.facts(),
+            "tools": [tool_version("tcpdump", "--version"), tool_version("nginx", "-v"), tool_version("curl", "-V")],
+        },
+        "class": "rst_injection",
+        "quality": "A",
+        "vantage": "client",
+        "country_or_setting": "laboratory: network namespaces, user-space path with boxes",
+        "flows": labels,
+        "other_flows": "innocent",
+        "summary": "Resets, dropped hellos and forged DNS answers by name, for some names of each server, switched "
+        f"on and off while recording, among ordinary traffic and look-alikes. Counts: {counted}.",
+    }
+    return document, counted
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--output", type=Path, default=HERE.parent, help="where demo.pcap and demo.json go")
+    parser.add_argument("--keep", type=Path, help="copy logs and both captures there")
+    options = parser.parse_args()
+    try:
+        require(TOOLS, ["curl_cffi", "cryptography"])
+    except Unable as error:
+        print(f"cannot record: {error}", file=sys.stderr)
+        return 2
+    plan = plans.make(options.seed)
+    with tempfile.TemporaryDirectory(prefix="tslab") as name:
+        folder = Path(name)
+        try:
+            workers, drops = record(plan, folder)
+            document, counted = describe(plan, folder, workers)
+        except (Broken, RuntimeError) as error:
+            print(f"recording failed: {error}", file=sys.stderr)
+            return 1
+        finally:
+            if options.keep:
+                shutil.copytree(folder, options.keep, dirs_exist_ok=True)
+        size = (folder / "client.pcap").stat().st_size
+        print(f"{counted}\n{size} bytes, dropped by kernel: {drops}, jobs {len(workers.results)}/{len(plan.jobs)}")
+        if any(drops.values()) or size > LIMIT:
+            print("recording failed: packets dropped by the kernel, or too large", file=sys.stderr)
+            return 1
+        shutil.copyfile(folder / "client.pcap", options.output / "demo.pcap")
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        (options.output / "demo.json").write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

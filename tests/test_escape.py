@@ -16,7 +16,6 @@ from tamperscope.report import jsonl
 from tamperscope.report.escape import quoted, visible
 
 
-
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -55,7 +54,8 @@ def test_visible_is_always_harmless(text: str | bytes) -> None:
     shown = visible(text)
     assert shown.isprintable() and len(shown) < 275
     assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Mn", "Me") for char in shown)
-    assert not any(unicodedata.bidirectional(char) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI") for char in shown)
+    turns = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    assert not any(unicodedata.bidirectional(char) in turns for char in shown)
 
 
 def test_every_character() -> None:

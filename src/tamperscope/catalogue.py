@@ -33,10 +33,11 @@ MECHANISMS = (
 KINDS = ("law", "family")
 STRENGTHS = ("proof", "statistical", "context")
 BASES = ("read", "extract", "excerpt", "recalled")
-MATCH_KEYS = frozenset(
-    "flags count ip_id ip_id_min ip_id_max ip_id_step df ttl_initial window ack seq_steps payload extension residual_s"
-    " scope direction renewed packets_after bytes_to_client aa record_ttl addresses aaaa_prefix".split()
-)
+MATCH_KEYS = frozenset((
+    "flags", "count", "ip_id", "ip_id_min", "ip_id_max", "ip_id_step", "df", "ttl_initial", "window", "ack",
+    "seq_steps", "payload", "extension", "residual_s", "scope", "direction", "renewed", "packets_after",
+    "bytes_to_client", "aa", "record_ttl", "addresses", "aaaa_prefix",
+))  # fmt: skip
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 
 

@@ -56,7 +56,7 @@ class LinkTypeError(CaptureError):
 
 
 class CatalogueError(TamperscopeError):
-    """A data file that breaks the catalogue's rules: it would let a claim be made without a source or its look-alikes."""
+    """A data file that breaks the catalogue's rules, which keep claims checkable."""
 
     def __init__(self, text: str, *, path: str | None = None, entry: str | None = None) -> None:
         super().__init__(text)

@@ -41,8 +41,8 @@ def name_text(name: bytes | None) -> tuple[str | None, bool]:
     """
     A name from a packet as printable ASCII, and whether that lost anything.
 
-    Other bytes become ``\\u{N}`` where they are UTF-8 and ``\\xNN`` where they are not; beyond 255 characters it is cut,
-    ending in ``...(+N)`` with the number of characters left out.
+    Other bytes become ``\\u{N}`` where they are UTF-8 and ``\\xNN`` where they are not; beyond 255 characters it is
+    cut, ending in ``...(+N)`` with the number of characters left out.
     """
     if name is None:
         return None, False
@@ -298,7 +298,8 @@ class FlowRecord:
         return record
 
     def __repr__(self) -> str:
-        return f"FlowRecord({self.flow}, {self.proto} {self.client} {self.server}, {self.outcome!r}, name={self.name!r})"
+        ends = f"{self.proto} {self.client} {self.server}"
+        return f"FlowRecord({self.flow}, {ends}, {self.outcome!r}, name={self.name!r})"
 
 
 class Notice:

@@ -2,7 +2,7 @@
 JSON Lines: one object a line, ``type`` first, ASCII only, strict (no NaN, no lone surrogates).
 
 Written by hand for two reasons: a capture of many flows is bound by this code (a flow record is one formatted string
-here, a third of the time of the standard library's encoder), and importing ``json`` costs a small scan more than
+here, half the time of the standard library's encoder), and importing ``json`` costs a small scan more than
 writing its few lines does.
 """
 
@@ -18,15 +18,6 @@ except ImportError:  # pragma: no cover - another Python
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tamperscope.model import Finding, Notice, Summary
-
-_FLOW = (
-    '{"type":"flow","schema":1,"capture":%s,"flow":%d,"time":%s,"time_ns":%s,"end_ns":%s,"first_frame":%d,'
-    '"last_frame":%d,"proto":%s,"client":%s,"client_port":%s,"server":%s,"server_port":%s,"client_by":%s,'
-    '"community_id":%s,"vlan":%s,"tunnel":%s,"packets_to_server":%d,"packets_to_client":%d,"bytes_to_server":%d,'
-    '"bytes_to_client":%d,"conn_state":%s,"history":%s,"name":%s,"name_from":%s,"name_is_outer":%s,"outcome":%s,'
-    '"stage":%s,"sequence":%s,"rtt_ms":%s,"vantage":%s,"final_by":%s,"marks":%s,"anomalies":%s}'
-)
-
 
 def line(record: Finding | FlowRecord | Notice | Summary) -> str:
     """
@@ -86,19 +77,37 @@ def _number(value: float) -> str:
 
 
 def _flow(flow: FlowRecord) -> str:
-    """Same as ``encode(flow.to_dict())``; a test compares the two."""
+    """Same as ``encode(flow.to_dict())``, which a test compares, without the dict; words go straight to C."""
     name, lossy = name_text(flow.name)
-    shown = _string(name) + ',"lossy":true' if lossy else _string(name)
-    return _FLOW % (
-        _string(flow.capture), flow.flow, _string(iso_time(flow.time_ns)), _int(flow.time_ns), _int(flow.end_ns),
-        flow.first_frame, flow.last_frame, _string(flow.proto), _string(flow.client), _int(flow.client_port),
-        _string(flow.server), _int(flow.server_port), _string(flow.client_by), _string(flow.community_id),
-        _int(flow.vlan), _string(flow.tunnel), flow.packets_to_server, flow.packets_to_client, flow.bytes_to_server,
-        flow.bytes_to_client, _string(flow.conn_state), _string(flow.history), shown, _string(flow.name_from),
-        encode(flow.name_is_outer), _string(flow.outcome), _string(flow.stage), _string(flow.sequence),
-        encode(flow.rtt_ms), _string(flow.vantage), _string(flow.final_by), encode(flow.marks), encode(flow.anomalies),
-    )  # fmt: skip
+    shown = _word(name) + ',"lossy":true' if lossy else _word(name)
+    client_port, server_port = _int(flow.client_port), _int(flow.server_port)
+    return (
+        f'{{"type":"flow","schema":1,"capture":{_string(flow.capture)},"flow":{flow.flow},'
+        f'"time":{_word(iso_time(flow.time_ns))},"time_ns":{_int(flow.time_ns)},"end_ns":{_int(flow.end_ns)},'
+        f'"first_frame":{flow.first_frame},"last_frame":{flow.last_frame},"proto":{_quote(flow.proto)},'
+        f'"client":{_quote(flow.client)},"client_port":{client_port},"server":{_quote(flow.server)},'
+        f'"server_port":{server_port},"client_by":{_quote(flow.client_by)},"community_id":{_word(flow.community_id)},'
+        f'"vlan":{_int(flow.vlan)},"tunnel":{_word(flow.tunnel)},"packets_to_server":{flow.packets_to_server},'
+        f'"packets_to_client":{flow.packets_to_client},"bytes_to_server":{flow.bytes_to_server},'
+        f'"bytes_to_client":{flow.bytes_to_client},"conn_state":{_word(flow.conn_state)},'
+        f'"history":{_word(flow.history)},"name":{shown},"name_from":{_word(flow.name_from)},'
+        f'"name_is_outer":{_FLAG[flow.name_is_outer]},"outcome":{_quote(flow.outcome)},"stage":{_word(flow.stage)},'
+        f'"sequence":{_word(flow.sequence)},"rtt_ms":{"null" if flow.rtt_ms is None else _number(flow.rtt_ms)},'
+        f'"vantage":{_quote(flow.vantage)},"final_by":{_quote(flow.final_by)},"marks":{_words(flow.marks)},'
+        f'"anomalies":{_words(flow.anomalies)}}}'
+    )
+
+
+_FLAG = {None: "null", True: "true", False: "false"}
+
+
+def _word(text: str | None) -> str:
+    return "null" if text is None else _quote(text)
+
+
+def _words(words: tuple[str, ...]) -> str:
+    return f"[{','.join(map(_quote, words))}]" if words else "[]"
 
 
 def _int(value: int | None) -> str:
-    return "null" if value is None else int.__repr__(value)
+    return "null" if value is None else str(value)

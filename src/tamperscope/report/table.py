@@ -1,0 +1,408 @@
+"""
+The result for people: what was scanned, what was found and why, what could not be judged.
+
+Wording follows what the evidence carries.  Proven forgery is said outright ("a third party on the path injected frame
+5"), silence only as "consistent with", and a finding that is ``insufficient`` as not enough evidence, with what would
+decide it.  Who is behind a box is never said.  Colour repeats what a word beside it says.
+"""
+
+from __future__ import annotations
+
+from tamperscope.model import iso_time
+from tamperscope.report.escape import visible
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tamperscope.model import Evidence, Finding, FlowRecord, Summary
+
+MIN_WIDTH, MAX_WIDTH = 40, 110
+GROUPS = 2000  # groups of (mechanism, name) kept; an attacker can make a name a flow, so the rest is only counted
+ROWS = 5  # flows shown in a group, the strongest
+FRAMES = 8  # frame numbers shown in a list
+
+VERDICTS = ("confirmed", "likely", "insufficient")
+_COLOURS = {"confirmed": "1;31", "likely": "1;33", "insufficient": "1;36", "bold": "1", "dim": "2"}
+
+# What a mechanism does to packets, as the object of "injected" or of "consistent with".
+_FORGED = {
+    "rst_injection": "TCP resets",
+    "dns_forgery": "DNS answers",
+    "blockpage": "an HTTP answer",
+    "tls_mitm": "a TLS handshake",
+    "ip_block": "an answer",
+}
+_ABSENT = {
+    "sni_drop": "dropping after the server name",
+    "http_drop": "dropping after the HTTP request",
+    "quic_drop": "dropping of QUIC",
+    "dns_drop": "dropping of DNS by name",
+    "throttling": "throttling",
+    "ip_block": "blocking by address",
+    "rst_injection": "injected resets",
+    "dns_forgery": "a forged answer",
+    "blockpage": "a forged page",
+    "tls_mitm": "an exchanged certificate",
+}
+
+
+class Table:
+    """
+    Collects one capture's findings and prints them.
+
+    Args:
+        write: takes text; called for a flow at once, for the rest by ``end``.
+        width: columns; 40 at least.
+        colour: whether escape sequences may be used.
+        ascii_only: no character beyond ASCII of our own, for terminals that show none.
+        looked_for: mechanisms that were judged, for "nothing found".
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        width: int = 80,
+        colour: bool = False,
+        ascii_only: bool = False,
+        looked_for: Iterable[str] = (),
+    ) -> None:
+        self._write = write
+        self._width = max(MIN_WIDTH, min(width, MAX_WIDTH))
+        self._colour = colour
+        self._ellipsis = "..." if ascii_only else "\u2026"
+        self._looked_for = tuple(looked_for)
+        self._groups: dict[tuple[str, bytes | None], _Group] = {}
+        self._left_out = 0
+        self._flow_head = False
+        self._captures = 0
+        self._one_day = False
+
+    def finding(self, finding: Finding) -> None:
+        """Keep a finding for ``end``; memory is bounded, counts stay true."""
+        key = finding.mechanism, finding.name
+        group = self._groups.get(key)
+        if group is None:
+            if len(self._groups) >= GROUPS:
+                self._left_out += 1
+                return
+            group = self._groups[key] = _Group()
+        group.add(finding)
+
+    def flow(self, flow: FlowRecord) -> None:
+        """Print a flow's row now: a capture may hold more of them than memory should."""
+        if not self._flow_head:
+            self._flow_head = True
+            self._gap()
+            head = f"{'FLOW':>6}  {'OUTCOME':<13}  {'STAGE':<13}  CLIENT -> SERVER  NAME"
+            self._wrap(self._paint("bold", head), "", " " * 8)
+        ends = f"{_end(flow.client, flow.client_port)} -> {_end(flow.server, flow.server_port)}"
+        start = f"{flow.flow:>6}  {flow.outcome:<13}  {flow.stage or '-':<13}"
+        self._wrap(f"{start}  {flow.proto} {ends}  {self._name(flow.name)}", "", " " * 8)
+
+    def end(self, summary: Summary, interrupted: bool = False) -> None:
+        """Print everything about one capture, and forget it."""
+        if self._flow_head:
+            self._line("")
+        else:
+            self._gap()
+        self._one_day = _date(summary.first_ns) == _date(summary.last_ns)
+        self._captures += 1
+        self._scanned(summary, interrupted)
+        self._verdict(summary)
+        for mechanism in _order(self._groups, summary):
+            for name, group in _by_strength(self._groups, mechanism):
+                self._group(mechanism, name, group)
+        if self._left_out:
+            self._line("")
+            self._wrap(f"{self._left_out:,} more findings under further names are not shown; --json lists all.")
+        self._groups.clear()
+        self._left_out, self._flow_head = 0, False
+
+    def _gap(self) -> None:
+        if self._captures:
+            self._line("")
+
+    # -- what was scanned, and the verdict in a line
+
+    def _scanned(self, summary: Summary, interrupted: bool) -> None:
+        counts = [_count(summary.frames, "frame"), _count(summary.packets, "packet"), _count(summary.flows, "flow")]
+        if summary.transactions:
+            counts.append(_count(summary.transactions, "DNS question"))
+        kind = f"{summary.format}, " if summary.format else ""
+        capture = "standard input" if summary.capture == "-" else self._text(summary.capture)
+        self._wrap(f"{self._paint('bold', capture)}  {kind}{', '.join(counts)}")
+        if summary.first_ns is not None and summary.last_ns is not None:
+            self._line(_span(summary.first_ns, summary.last_ns))
+        if interrupted:
+            self._wrap("Interrupted: this is what was read until then.")
+
+    def _verdict(self, summary: Summary) -> None:
+        confirmed, likely, open_ = (_units(summary.findings, verdict) for verdict in VERDICTS)
+        self._line("")
+        if confirmed or likely:
+            parts = [self._paint(v, f"{v} for {n}") for v, n in (("confirmed", confirmed), ("likely", likely)) if n]
+            self._wrap(f"{self._paint('bold', 'Interference found')}: {'; '.join(parts)}.")
+        else:
+            self._nothing(summary)
+        if open_:
+            self._wrap(f"{self._paint('insufficient', 'Not enough evidence to tell')} for {open_}.")
+        self._not_judged(summary)
+
+    def _nothing(self, summary: Summary) -> None:
+        if not summary.packets:
+            why = "there is no frame in it" if not summary.frames else "no frame in it holds an IP packet"
+            self._wrap(f"{self._paint('bold', 'Nothing to judge')}: {why}.")
+            return
+        what = _count(summary.flows, "flow")
+        if summary.transactions:
+            what += f" and {_count(summary.transactions, 'DNS question')}"
+        head = self._paint("bold", "No interference found")
+        self._wrap(f"{head} in {what}; {summary.candidates:,} looked at closely.")
+        if self._looked_for:
+            self._wrap(f"Looked for: {', '.join(self._looked_for)}.")
+
+    def _not_judged(self, summary: Summary) -> None:
+        if summary.not_judged:
+            reasons = ", ".join(f"{_words(reason)} {n:,}" for reason, n in _largest(summary.not_judged))
+            self._wrap(f"Could not be judged: {_count(sum(summary.not_judged.values()), 'flow')} ({reasons}).")
+        if summary.anomalies:
+            odd = ", ".join(f"{_words(name)} {n:,}" for name, n in _largest(summary.anomalies))
+            self._wrap(f"Odd packets: {odd}.")
+        if summary.evicted:
+            self._wrap(f"{_count(summary.evicted, 'flow')} closed early, table full: absences there are not judged.")
+        if summary.limits:
+            self._wrap(f"Limits reached: {', '.join(_words(limit) for limit in summary.limits)}.")
+
+    # -- one mechanism under one name
+
+    def _group(self, mechanism: str, name: bytes | None, group: _Group) -> None:
+        counts = ", ".join(self._paint(v, f"{group.counts[v]:,} {v}") for v in VERDICTS if v in group.counts)
+        shown = self._name(name) if name is not None else "(no name)"
+        self._line("")
+        self._wrap(f"{self._paint('bold', f'{mechanism}  {shown}')}  {counts}")
+        for finding in group.best:
+            self._row(finding)
+        more = sum(group.counts.values()) - len(group.best)
+        if more:
+            self._wrap(f"and {more:,} more; --json lists all", "  ")
+        self._why(group.best[0], several=len(group.best) > 1)
+
+    def _row(self, finding: Finding) -> None:
+        sure = f" {_confidence(finding.confidence)}" if finding.confidence is not None else ""
+        ends = f"{_end(finding.client, finding.client_port)} -> {_end(finding.server, finding.server_port)}"
+        when = "" if finding.time_ns is None else f"{_clock(finding.time_ns, self._one_day)}  "
+        head = f"{self._paint(finding.verdict, finding.verdict)}{sure}"
+        self._wrap(f"{head}  {when}{finding.proto} {ends}", "  ", " " * 6)
+        where = [f"flow {finding.flow}"]
+        if finding.transaction is not None:
+            where.append(f"question {finding.transaction}")
+        if finding.trigger_frame is not None:
+            where.append(f"trigger frame {finding.trigger_frame}")
+        if finding.injected_frames:
+            where.append(_frames("injected frame", finding.injected_frames, finding.injected_total))
+        self._wrap(", ".join(where), " " * 6)
+
+    def _why(self, finding: Finding, several: bool) -> None:
+        if several:
+            self._wrap(f"flow {finding.flow}, the strongest:", "  ")
+        self._wrap(statement(finding), "  ")
+        for fact in finding.evidence:
+            self._fact("+", fact)
+        for fact in finding.against:
+            self._fact("-", fact)
+        box = _box(finding)
+        if box:
+            self._wrap(box, "  ")
+        if finding.also:
+            self._wrap(f"also on this flow: {', '.join(finding.also)}", "  ")
+        if finding.limits:
+            self._wrap(f"seen only in part: {', '.join(_words(code) for code in finding.limits)}", "  ")
+
+    def _fact(self, sign: str, fact: Evidence) -> None:
+        frames = f" ({_frames('frame', fact.frames, len(fact.frames))})" if fact.frames else ""
+        self._wrap(f"{sign} {self._text(fact.text)}{frames}", "    ", " " * 6)
+
+    # -- lines
+
+    def _name(self, name: bytes | None) -> str:
+        return visible(name, ellipsis=self._ellipsis)
+
+    def _text(self, text: str) -> str:
+        return visible(text, limit=1024, ellipsis=self._ellipsis)
+
+    def _paint(self, style: str, text: str) -> str:
+        if not self._colour:
+            return text
+        # Spaces inside would let a style run over a line's end when it is wrapped: paint word by word.
+        return " ".join(f"\x1b[{_COLOURS[style]}m{word}\x1b[0m" if word else "" for word in text.split(" "))
+
+    def _line(self, text: str) -> None:
+        self._write(text + "\n")
+
+    def _wrap(self, text: str, first: str = "", rest: str | None = None) -> None:
+        """Break between words; what is longer than a line (an address, a name) stays whole, so it can be copied."""
+        rest = first if rest is None else rest
+        line, used = first, len(first)
+        start = True
+        for gap, word in _tokens(text):
+            size = _width(word)
+            if not start and used + gap + size > self._width:
+                self._line(line)
+                line, used, gap = rest, len(rest), 0
+            line += " " * gap + word
+            used += gap + size
+            start = False
+        self._line(line)
+
+
+class _Group:
+    """Counts of all, and the strongest few, of one mechanism under one name."""
+
+    __slots__ = ("counts", "best")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.best: list[Finding] = []
+
+    def add(self, finding: Finding) -> None:
+        self.counts[finding.verdict] = self.counts.get(finding.verdict, 0) + 1
+        if len(self.best) == ROWS and _strength(finding) <= _strength(self.best[-1]):
+            return
+        self.best.append(finding)
+        self.best.sort(key=_strength, reverse=True)  # stable: of equals, the first judged stays first
+        del self.best[ROWS:]
+
+
+def statement(finding: Finding) -> str:
+    """One sentence, no stronger than the evidence."""
+    mechanism = finding.mechanism
+    if finding.verdict == "insufficient":
+        lacking = ", ".join(_words(code) for code in finding.missing)
+        return f"Not enough evidence to tell: it may be {_ABSENT.get(mechanism, _words(mechanism))}." + (
+            f" It would take: {lacking}." if lacking else ""
+        )
+    who = "A third party" if finding.verdict == "confirmed" else "Most likely a third party"
+    if finding.proof == "correlation":
+        return "Flows with this name failed; comparable flows did not."
+    if finding.proof == "absence":
+        what = _ABSENT.get(mechanism, _words(mechanism))
+        return f"Consistent with {what}; for a single flow a fault would look alike."
+    if finding.injected_frames:
+        frames = _frames("frame", finding.injected_frames, finding.injected_total)
+        return f"{who} on the path injected {_FORGED.get(mechanism, 'packets')} ({frames})."
+    return f"{who} on the path interfered: {_ABSENT.get(mechanism, _words(mechanism))}."
+
+
+def _box(finding: Finding) -> str:
+    if not finding.injector:
+        return ""
+    low, high = finding.injector.get("hops_min"), finding.injector.get("hops_max")
+    parts = []
+    if low is not None and high is not None:
+        parts.append(f"{low} hops away" if low == high else f"{low} to {high} hops away")
+    family = finding.injector.get("family") or []
+    if family:
+        alike = ", ".join(f"{one['id']} {one['score']:.2f}" for one in family[:3])
+        parts.append(f"habits like {alike}")
+    return f"injector: {'; '.join(parts)}" if parts else ""
+
+
+def _strength(finding: Finding) -> tuple[int, float]:
+    rank = len(VERDICTS) - VERDICTS.index(finding.verdict) if finding.verdict in VERDICTS else 0
+    return rank, finding.confidence or 0.0
+
+
+def _order(groups: dict[tuple[str, bytes | None], _Group], summary: Summary) -> list[str]:
+    """Mechanisms as the summary has them, then any other in the order of findings."""
+    return list(dict.fromkeys([*summary.findings, *(mechanism for mechanism, _ in groups)]))
+
+
+def _by_strength(
+    groups: dict[tuple[str, bytes | None], _Group], mechanism: str
+) -> list[tuple[bytes | None, _Group]]:
+    mine = [(name, group) for (kind, name), group in groups.items() if kind == mechanism]
+    return sorted(mine, key=lambda pair: _strength(pair[1].best[0]), reverse=True)
+
+
+def _largest(tally: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(tally.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _frames(word: str, frames: list[int], total: int) -> str:
+    shown = " ".join(str(frame) for frame in frames[:FRAMES])
+    more = total - len(frames[:FRAMES])
+    return f"{word}{'s' if total > 1 else ''} {shown}" + (f" and {more:,} more" if more > 0 else "")
+
+
+def _confidence(value: float) -> str:
+    """Four digits, cut and not rounded: what is not certain must not read 1."""
+    return f"{int(value * 10_000) / 10_000:.4f}" if value < 1 else "1"
+
+
+def _end(host: str, port: int | None) -> str:
+    if port is None:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _clock(time_ns: int, one_day: bool) -> str:
+    """To the microsecond, as Wireshark shows it; without the date where the capture has but one."""
+    text = iso_time(time_ns) or ""
+    return f"{text[11:26]}Z" if one_day else f"{text[:26]}Z"
+
+
+def _date(time_ns: int | None) -> str:
+    return (iso_time(time_ns) or "")[:10]
+
+
+def _span(first_ns: int, last_ns: int) -> str:
+    first, last = iso_time(first_ns) or "", iso_time(last_ns) or ""
+    end = last[11:19] if first[:10] == last[:10] else f"{last[:10]} {last[11:19]}"
+    return f"{first[:10]} {first[11:19]} to {end} UTC"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _units(findings: dict[str, dict[str, int]], verdict: str) -> str:
+    """How many flows and DNS questions got a verdict; empty for none."""
+    questions = flows = 0
+    for mechanism, verdicts in findings.items():
+        if mechanism.startswith("dns_"):
+            questions += verdicts.get(verdict, 0)
+        else:
+            flows += verdicts.get(verdict, 0)
+    parts = [_count(flows, "flow")] if flows else []
+    return " and ".join(parts + ([_count(questions, "DNS question")] if questions else []))
+
+
+def _words(code: str) -> str:
+    return code.replace("_", " ")
+
+
+def _tokens(text: str) -> Iterator[tuple[int, str]]:
+    """(spaces before, word) of a line; runs of spaces are columns and stay."""
+    gap = 0
+    for word in text.split(" "):
+        if word:
+            yield gap, word
+            gap = 1
+        else:
+            gap += 1
+
+
+def _width(word: str) -> int:
+    """Columns of a word: without colour sequences, wide East Asian characters twice."""
+    if word.isascii() and "\x1b" not in word:
+        return len(word)
+    plain = word
+    while "\x1b" in plain:
+        head, _, tail = plain.partition("\x1b[")
+        plain = head + tail.partition("m")[2]
+    if plain.isascii():
+        return len(plain)
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in plain)

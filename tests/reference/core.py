@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.reference import names, packets
-from tests.reference.flows import FINAL, RST, SECOND, STAGE, Flow, Packet
-from tests.reference.layout import FLOW, FLOW_CONTEXT, MESSAGE, TRACE, TRANSACTION, TRANSACTION_CONTEXT
-from tests.reference.transactions import Transactions, transaction_context
+from reference import names, packets
+from reference.flows import FINAL, RST, SECOND, STAGE, Flow, Packet
+from reference.layout import FLOW, FLOW_CONTEXT, MESSAGE, TRACE, TRANSACTION, TRANSACTION_CONTEXT
+from reference.transactions import Transactions, transaction_context
 
 
 class Tables(NamedTuple):

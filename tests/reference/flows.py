@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.reference import names
-from tests.reference.layout import FLOW, TRACE, enumeration
+from reference import names
+from reference.layout import FLOW, TRACE, enumeration
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 MARK, FACT, WHAT, BY = enumeration("MARK_"), enumeration("FACT_"), enumeration("WHAT_"), enumeration("BY_")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.reference import names
-from tests.reference.layout import MESSAGE, TRANSACTION, TRANSACTION_CONTEXT, enumeration
+from reference import names
+from reference.layout import MESSAGE, TRANSACTION, TRANSACTION_CONTEXT, enumeration
 
 MARK, TFACT, MSG = enumeration("MARK_"), enumeration("TFACT_"), enumeration("MSG_")
 SECOND = 10**9

@@ -1,0 +1,9 @@
+"""The fingerprinters, one file and one class a mechanism."""
+
+from __future__ import annotations
+
+from tamperscope.fingerprinters.dns_forgery import DnsForgery
+from tamperscope.fingerprinters.rst_injection import RstInjection
+from tamperscope.fingerprinters.sni_drop import SniDrop
+
+ALL = (RstInjection, SniDrop, DnsForgery)

@@ -1,0 +1,226 @@
+"""
+A forged DNS answer that races or replaces the true one.
+
+One question, once asked, draws one answer from a resolver.  Two that disagree (`answers_disagree`) can still be innocent:
+a query that the client sent twice, or that the network doubled on its way to two servers of one address.  So it becomes
+a proof only where one of the two cannot be that resolver's: another IP TTL than all its other answers, the
+query's own IP ID, an IP ID off its counter, other header flags than it ever sets (`answer_alien`).
+
+A lone answer is judged by contrast: a private address for a public name says something only where this resolver gives the
+same client public ones otherwise, or where unrelated names get the same one.  Split-horizon resolvers on private addresses,
+filters chosen by the user (0.0.0.0) and documentation networks are the look-alikes.  Which of several answers is forged is
+told by the same signs; where no sign tells them apart, no frame is named.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamperscope.fingerprint import (
+    ADDR_GLOBAL,
+    ADDR_LOOPBACK,
+    ADDR_PRIVATE,
+    CONTEXT,
+    GENUINE,
+    INJECTED,
+    MARK_ANSWERS_DIFFER,
+    MARK_IP_ID_COPIED,
+    MARK_SPECIAL_ADDRESS,
+    MARK_TOO_FAST,
+    MARK_WRONG_TYPE,
+    MSG_EDNS,
+    Fingerprinter,
+    Observation,
+    Transactions,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Array = np.ndarray[Any, Any]
+
+MS = 1_000_000
+BASELINE = 3  # other answers of the resolver that make a habit
+TYPE_A, TYPE_AAAA = 1, 28
+RECURSION_AVAILABLE = 0x0080
+COUNTER_GAP = 4096  # IP IDs between two answers of a resolver whose counter is believed
+
+
+class DnsForgery(Fingerprinter):
+    """Forged DNS answers over UDP."""
+
+    mechanism = "dns_forgery"
+    unit = "transaction"
+    marks = MARK_ANSWERS_DIFFER | MARK_SPECIAL_ADDRESS | MARK_WRONG_TYPE | MARK_IP_ID_COPIED | MARK_TOO_FAST
+
+    def examine(self, candidates: Transactions) -> list[Observation]:
+        """Facts of one transaction; what needs a baseline of the resolver is in `compare`."""
+        look = Answers(candidates, candidates.context)
+        return look.conflict()
+
+    def compare(self, candidates: Transactions, context: Array) -> list[Observation]:
+        """Signs that need the resolver's other answers."""
+        look = Answers(candidates, context)
+        return [*look.signs(), *look.addresses(), look.named(), look.genuine(), look.habit()]
+
+
+class Answers:
+    """The answers of some transactions, with a score of alien signs for each."""
+
+    def __init__(self, c: Transactions, context: Array) -> None:
+        self.c, self.m, self.context = c, c.message, context
+        self.answer = c.is_answer
+        self.public = global_address(c.transaction["server"])
+        self.ttl_odd = self._ttl_odd()
+        self.copied = self._copied()
+        self.id_odd = self._id_odd()
+        self.flags_odd = self._flags_odd()
+        self.fast = self._fast()
+        self.special = self._special()
+        self.score = (
+            2 * self.copied.astype(np.int64)
+            + 2 * self.ttl_odd
+            + 2 * self.special
+            + self.id_odd
+            + self.flags_odd
+            + self.fast
+        )
+        # Only an answer with more signs than its rival is named; one that stands alone needs no rival.
+        worst = c.spread(c.largest(self.score, self.answer, 0))
+        best = c.spread(c.smallest(self.score, self.answer, 0))
+        alone = c.spread(c.count(self.answer) == 1)
+        self.forged: Array = self.answer & (self.score > 0) & (self.score == worst) & ((best < worst) | alone)
+
+    def _baseline(self) -> Array:
+        return self.c.spread(self.context["answered"] >= BASELINE)
+
+    def _ttl_odd(self) -> Array:
+        """IP TTL other than the resolver's common one, which nearly all its answers have."""
+        steady = self.context["ttl_mode_count"] * 10 >= self.context["answered"] * 9
+        usual = self.c.spread(self.context["ttl_mode"]).astype(np.int64)
+        off = np.abs(self.m["ttl"].astype(np.int64) - usual) > 1
+        rare = self.c.spread(self.context["ttl_count"] <= 1)
+        return self.answer & self._baseline() & self.c.spread(steady) & off & (rare | (self.c.before(self.answer) > 0))
+
+    def _copied(self) -> Array:
+        """The query's own IP ID, from a resolver that does not do so otherwise."""
+        c = self.c
+        whose = c.owner.astype(np.int64) << 16
+        asked = (whose | self.m["ip_id"])[c.is_query]
+        habit = c.spread(self.context["ip_id_copied"] * 2 > self.context["answered"])
+        return self.answer & (self.m["ip_id"] > 0) & np.isin(whose | self.m["ip_id"], asked) & ~habit
+
+    def _id_odd(self) -> Array:
+        """IP ID outside the stretch between the resolver's answers before and after, which are close together."""
+        before, after = self.context["ip_id_before"], self.context["ip_id_after"]
+        span = (after - before).astype(np.uint16)
+        known = (self.context["ip_id_known"] == 3) & (span > 0) & (span < COUNTER_GAP) & (before > 0)
+        inside = (self.m["ip_id"] - self.c.spread(before)).astype(np.uint16) <= self.c.spread(span)
+        return self.answer & self.c.spread(known) & ~inside
+
+    def _flags_odd(self) -> Array:
+        """Recursion not available, or EDNS missing, where the transaction's other answer has it."""
+        ra = self.m["flags"] & RECURSION_AVAILABLE != 0
+        edns = self.m["what"] & MSG_EDNS != 0
+        c = self.c
+        return self.answer & ((~ra & c.spread(c.any(self.answer & ra))) | (~edns & c.spread(c.any(self.answer & edns))))
+
+    def _fast(self) -> Array:
+        """Under half of the shortest time in which the resolver answered anything else."""
+        floor = self.c.spread(self.context["min_rtt_ns"])
+        took = self.m["time_ns"] - self.c.spread(self.c.transaction["query_ns"])
+        asked = self.c.spread(self.c.transaction["query_ns"] > 0)
+        return self.answer & asked & self._baseline() & (took * 2 < floor) & (floor - took > 2 * MS)
+
+    def _special(self) -> Array:
+        """A private or loopback address from a resolver on a public one."""
+        kind = self.m["address_kind"]
+        return self.answer & ((kind == ADDR_PRIVATE) | (kind == ADDR_LOOPBACK)) & self.c.spread(self.public)
+
+    # ------------------------------------------------------------ observations
+
+    def conflict(self) -> list[Observation]:
+        """One question, several answers that share no address or no outcome."""
+        c, m = self.c, self.m
+        digest = np.where(m["addresses_digest"] > 0, m["addresses_digest"], m["records_digest"])
+        first = np.maximum(c.first(self.answer), 0)
+        differs = self.answer & (
+            (digest != c.spread(digest[first] if len(m) else np.zeros(len(c), digest.dtype)))
+            | (m["rcode"] != c.spread(m["rcode"][first] if len(m) else np.zeros(len(c), np.uint8)))
+        )
+        conflict = c.any(differs)
+        more = c.transaction["answers"] > c.transaction["queries"]
+        asked = c.transaction["queries"] > 0
+        alien = c.any(self.forged & (self.ttl_odd | self.copied | self.id_odd | self.flags_odd))
+        values = {"answers": c.transaction["answers"].astype(np.int64)}
+        both = conflict & more & asked
+        return [
+            c.observe("answer_alien", conflict & more & alien, self.answer, CONTEXT, values),
+            c.observe("answers_disagree", both & ~alien, self.answer, CONTEXT, values),
+            c.observe("answers_disagree_repeated", conflict & ~more, self.answer, CONTEXT, values),
+        ]
+
+    def signs(self) -> list[Observation]:
+        """One observation a sign, of the answers that would be named."""
+        c, forged = self.c, self.forged
+        usual = self.context["ttl_mode"].astype(np.int64)
+        strange = forged & self._impossible_ttl()
+        return [
+            c.observe("answer_ttl", c.any(forged & self.ttl_odd), forged & self.ttl_odd, CONTEXT, {"usual": usual}),
+            c.observe("answer_echo_ip_id", c.any(forged & self.copied), forged & self.copied, CONTEXT),
+            c.observe("answer_ip_id", c.any(forged & self.id_odd & ~self.copied), forged & self.id_odd, CONTEXT),
+            c.observe("answer_flags", c.any(forged & self.flags_odd), forged & self.flags_odd, CONTEXT),
+            c.observe("answer_before_rtt", c.any(forged & self.fast), forged & self.fast, CONTEXT),
+            c.observe("answer_ttl_of_no_stack", c.any(strange), strange, CONTEXT),
+        ]
+
+    def _impossible_ttl(self) -> Array:
+        """More than 40 hops from 64, 128 and 255 alike: no path is that long, so the sender made the number up."""
+        ttl = self.m["ttl"].astype(np.int64)
+        return ((ttl > 64) & (ttl < 88)) | ((ttl > 128) & (ttl < 215))
+
+    def addresses(self) -> list[Observation]:
+        """A private or loopback address, and what this resolver gives otherwise."""
+        c = self.c
+        given = c.any(self.forged & self.special)
+        contrast = given & (self.context["global_"] >= BASELINE) & (self.context["special"] * 3 <= self.context["global_"])
+        shared = given & (self.context["address_names"] >= 1)
+        wrong = (c.transaction["type"] == TYPE_A) | (c.transaction["type"] == TYPE_AAAA)
+        other = self.answer & (self.m["first_type"] != c.spread(c.transaction["type"])) & (self.m["n_addresses"] > 0) & (self.m["n_cnames"] == 0)
+        wrong &= c.any(other & np.isin(self.m["first_type"], (TYPE_A, TYPE_AAAA)))
+        frames = self.forged & self.special
+        return [
+            c.observe("answer_private_contrast", contrast, frames, CONTEXT, {"global": self.context["global_"]}),
+            c.observe("answer_private", given & ~contrast, frames, CONTEXT),
+            c.observe("many_names_one_address", shared, frames, CONTEXT, {"names": self.context["address_names"]}),
+            c.observe("answer_wrong_type", wrong, other, CONTEXT),
+        ]
+
+    def named(self) -> Observation:
+        """The answers that the signs single out."""
+        return self.c.observe("answer_singled_out", self.c.any(self.forged), self.forged, INJECTED)
+
+    def genuine(self) -> Observation:
+        """Their rivals."""
+        rival = self.answer & ~self.forged & self.c.spread(self.c.any(self.forged))
+        return self.c.observe("answer_rival", self.c.any(rival), rival, GENUINE)
+
+    def habit(self) -> Observation:
+        """Against: the name gets this answer from other resolvers, too."""
+        agrees = (self.context["other_resolver_agrees"] > 0) & (self.context["other_resolver_differs"] == 0)
+        return self.c.observe("other_resolvers_agree", agrees & (self.c.count(self.answer) == 1), None, CONTEXT)
+
+
+def global_address(address: Array) -> Array:
+    """Is a 16-byte address (shape (n, 16)) neither private, loopback, link-local nor shared: bool, shape (n,)."""
+    a = address
+    mapped = (a[:, :10] == 0).all(1) & (a[:, 10] == 255) & (a[:, 11] == 255)
+    first, second = a[:, 12], a[:, 13]
+    private4 = (first == 10) | (first == 127) | (first == 0) | ((first == 192) & (second == 168))
+    private4 |= ((first == 172) & (second & 0xF0 == 16)) | ((first == 169) & (second == 254)) | ((first == 100) & (second & 0xC0 == 64))
+    private6 = (a[:, 0] & 0xFE == 0xFC) | ((a[:, 0] == 0xFE) & (a[:, 1] & 0xC0 == 0x80)) | (a[:, :15] == 0).all(1)
+    return np.where(mapped, ~private4, ~private6)
+
+
+__all__ = ["ADDR_GLOBAL", "DnsForgery"]

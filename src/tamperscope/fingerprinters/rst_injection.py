@@ -1,0 +1,438 @@
+"""
+Resets that the end in whose name they come did not send.
+
+Only *suspect* resets are looked at: no FIN of their sender before them, no reset of the other end before them, an answer
+to a packet (within 3 s of the other end's latest one), and no copies.  What comes later is housekeeping of either end, a
+balancer or a NAT, and may bear any TTL.
+
+What tells a forged reset, and what innocent thing looks like it:
+
+* the alleged sender goes on, with new bytes or an acknowledgement of what the reset was an answer to (`data_after_reset`):
+  a stack that has reset keeps no state (RFC 9293 section 3.10.7).  Reordering looks alike within a quarter of the round
+  trip (RFC 8985 section 6.2 allows as much); a flap between the servers of an anycast address looks alike where
+  the client had to send its packet again.
+* it acknowledges the client's packet sooner than light can have gone there and back (`reset_before_rtt`): a handshake
+  slowed down by a sleeping radio looks alike, so other flows of the server have to agree for a proof.
+* it acknowledges a packet that expired on the way, as a router reports (`trigger_expired`).
+* it carries the client packet's IP ID or the next one (`echo_ip_id`): ends that share a host or a device that answers in
+  place look alike, but then DF and TTL are those of the server, too.
+* sequence numbers beyond what its stack could choose (`resets_stepped`), equal IP IDs in several (`resets_alike`).
+* header fields unlike that sender's (`reset_ttl` ...): balancers, proxies and NATs have that too; never decisive.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamperscope.fingerprint import (
+    ACK,
+    CONTEXT,
+    FIN,
+    GENUINE,
+    INJECTED,
+    MARK_RST_AFTER_TRIGGER,
+    MARK_RST_FLAGS,
+    MARK_RST_IP_ID,
+    MARK_RST_TOO_EARLY,
+    MARK_RST_UNLIKE,
+    MARK_SENDS_AFTER_RST,
+    MARK_UNANSWERED,
+    RST,
+    STAGE_AFTER_NAME,
+    STAGE_AFTER_REQUEST,
+    STAGE_HANDSHAKE,
+    STAGE_TRANSFER,
+    SYN,
+    TRIGGER_TLS_HELLO,
+    UNKNOWN_OFFSET,
+    WHAT_DUPLICATE,
+    WHAT_ICMP,
+    WHAT_KEEP_ALIVE,
+    WHAT_REFERENCE,
+    WHAT_RETRANSMISSION,
+    WHAT_TRIGGER,
+    Candidates,
+    Fingerprinter,
+    Observation,
+    unlike,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Array = np.ndarray[Any, Any]
+
+MS = 1_000_000
+PROMPT_NS = 3000 * MS  # an injector answers a packet; timers of servers, balancers and NATs run for longer
+REORDER_NS = 50 * MS  # reordering that is still believed where no round trip is known
+SEGMENT = 500  # bytes: a captured packet may be several on the wire (segmentation offload), each drawing a reset
+TIME_EXCEEDED = 11 << 8
+
+
+class RstInjection(Fingerprinter):
+    """Forged TCP resets towards one or both ends."""
+
+    mechanism = "rst_injection"
+    marks = (
+        MARK_RST_UNLIKE
+        | MARK_SENDS_AFTER_RST
+        | MARK_RST_TOO_EARLY
+        | MARK_RST_FLAGS
+        | MARK_RST_IP_ID
+        | MARK_RST_AFTER_TRIGGER
+    )  # fmt: skip
+
+    def pick(self, columns: Any) -> Array:
+        """A server's reset after it had answered is no candidate for being that alone."""
+        marks = columns.flow["marks"]
+        strong = marks & np.uint32(self.marks & ~MARK_RST_AFTER_TRIGGER) != 0
+        abort = np.uint32(MARK_RST_AFTER_TRIGGER | MARK_UNANSWERED)
+        chosen: Array = (columns.flow["protocol"] == 6) & (strong | (marks & abort == abort))
+        return chosen
+
+    def stage(self, columns: Any) -> Array:
+        """Where the flow stood at its first suspect reset, not where it ended: data may have come after it."""
+        look = Resets(columns)
+        at = columns.first(look.suspect)
+        index = np.maximum(at, 0)
+        answered = look.answered_before[index] if len(at) and len(columns.trace) else np.zeros(len(at), np.bool_)
+        asked = look.asked_before[index] if len(at) and len(columns.trace) else np.zeros(len(at), np.bool_)
+        named = np.where(columns.flow["trigger"] == TRIGGER_TLS_HELLO, STAGE_AFTER_NAME, STAGE_AFTER_REQUEST)
+        stage = np.where(answered, STAGE_TRANSFER, np.where(asked, named, STAGE_HANDSHAKE))
+        return np.where(at >= 0, stage, columns.flow["stage"]).astype(np.uint8)
+
+    def examine(self, candidates: Candidates) -> list[Observation]:
+        """See the module; the comparison with other flows of the server is in `compare`."""
+        look = Resets(candidates)
+        rtt = candidates.flow["rtt_server_ns"]
+        return [
+            *look.contradictions(rtt),
+            look.syn_ack_after(),
+            look.expired(),
+            look.echo_ip_id(),
+            look.echo_window(),
+            look.alike(),
+            look.exceeding(),
+            look.stepped(),
+            look.odd_flags(),
+            look.header("reset_df", candidates.trace["ip_flags"] & 2, INJECTED),
+            look.header("reset_tos", candidates.trace["tos"]),
+            look.header("reset_window", candidates.trace["window"], wanted=candidates.trace["window"] > 0),
+            look.options(),
+            look.ip_id(),
+            look.beyond_reach(),
+            look.as_of_no_connection(),
+        ]
+
+    def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
+        """Distance and round trip, against this flow and the server's other flows together."""
+        look = Resets(candidates)
+        return [*look.before_rtt(context), *look.ttl(context)]
+
+
+class Resets:
+    """The suspect resets of some candidates, and one method a fact about them."""
+
+    def __init__(self, c: Candidates) -> None:
+        self.c, self.t = c, c.trace
+        self.side = c.trace["from_server"]
+        flags = c.trace["flags"]
+        server, client = c.from_server, ~c.from_server
+        payload = c.trace["payload_length"] > 0
+        self.answered_before = c.before(c.is_plain & server & payload) > 0
+        self.asked_before = c.before(c.is_plain & client & payload) > 0
+        fin = c.is_plain & (flags & FIN != 0)
+        own_fin = np.where(server, c.before(fin & server), c.before(fin & client)) > 0
+        other_fin = np.where(server, c.before(fin & client), c.before(fin & server)) > 0
+        other_reset = np.where(server, c.before(c.is_reset & client), c.before(c.is_reset & server)) > 0
+        since = c.trace["since_other_ns"]
+        prompt = (since >= 0) & (since < PROMPT_NS)
+        # A client's FIN after an unanswered request is its giving up; after anything else it is the end of the flow.
+        over = other_fin & ~(server & ~self.answered_before)
+        self.suspect: Array = c.is_reset & ~own_fin & ~other_reset & prompt & ~over
+        self.plain_of_client = c.is_plain & client
+        self.plain_of_server = c.is_plain & server
+        self.references = c.is_plain | (c.trace["what"] & WHAT_REFERENCE != 0)
+
+    # ------------------------------------------------------------ what the sender's stack cannot have done
+
+    def contradictions(self, rtt: Array) -> list[Observation]:
+        """New bytes, or an acknowledgement of the reset's cause, from the sender after its reset."""
+        c, t = self.c, self.t
+        reset_at, gap, fresh = self._after_first_reset()
+        sharp = self.distinct(reset_at) | (gap > c.spread(np.where(rtt > 0, np.maximum(rtt // 4, MS), REORDER_NS)))
+        candidate = c.is_plain & fresh & sharp & (t["flags"] & SYN == 0) & (t["what"] & WHAT_KEEP_ALIVE == 0)
+        new = candidate & (t["payload_length"] > 0) & (t["what"] & WHAT_RETRANSMISSION == 0)
+        answers = candidate & (t["flags"] & ACK != 0) & self._acknowledges_cause(reset_at)
+        again = self._repeated_between(reset_at)
+        proof, weak = c.any((new | answers) & ~again), c.any((new | answers) & again)
+        late = new | answers
+        return [
+            c.observe("data_after_reset", proof, late & ~again, GENUINE),
+            c.observe("data_after_reset_and_repeat", weak & ~proof, late & again, CONTEXT),
+            c.observe("resets_contradicted", proof, self._before_late(late & ~again), INJECTED),
+        ]
+
+    def _after_first_reset(self) -> tuple[Array, Array, Array]:
+        """Per row: index of its sender's first suspect reset before it (-1), time since, and is it not older bytes."""
+        c, t = self.c, self.t
+        at = np.full(len(t), -1)
+        for side in (0, 1):
+            first = c.spread(c.first(self.suspect & (self.side == side)))
+            mine = (self.side == side) & (first >= 0) & (first < np.arange(len(t)))
+            at = np.where(mine, first, at)
+        index = np.maximum(at, 0)
+        gap = t["time_ns"] - t["time_ns"][index]
+        ahead = (t["seq"] - t["seq"][index]).astype(np.int32)
+        return at, gap, (at >= 0) & (ahead >= 0)
+
+    def _acknowledges_cause(self, reset_at: Array) -> Array:
+        """Does the row acknowledge bytes of the other end's latest payload before the reset."""
+        c, t = self.c, self.t
+        payload = c.is_plain & (t["payload_length"] > 0)
+        cause = np.where(c.from_server, c.latest(payload & ~c.from_server), c.latest(payload & c.from_server))
+        cause = cause[np.maximum(reset_at, 0)]
+        beyond = (t["ack"] - t["seq"][np.maximum(cause, 0)]).astype(np.int32)
+        return (reset_at >= 0) & (cause >= 0) & (beyond > 0)
+
+    def _repeated_between(self, reset_at: Array) -> Array:
+        """Had the other end sent bytes again between the reset and the row."""
+        c = self.c
+        again = c.is_plain & (self.t["what"] & WHAT_RETRANSMISSION != 0) & (self.t["payload_length"] > 0)
+        seen = np.where(c.from_server, c.before(again & ~c.from_server), c.before(again & c.from_server))
+        return (reset_at >= 0) & (seen > seen[np.maximum(reset_at, 0)])
+
+    def _before_late(self, late: Array) -> Array:
+        """Suspect resets before the last late packet of their sender."""
+        c, rows = self.c, np.arange(len(self.t))
+        out = np.zeros(len(rows), np.bool_)
+        for side in (0, 1):
+            out |= self.suspect & (self.side == side) & (rows < c.spread(c.last(late & (self.side == side))))
+        return out
+
+    def distinct(self, reset_at: Array) -> Array:
+        """Has the row another TTL than the reset: then the two did not come from one sender in another order."""
+        return (reset_at >= 0) & (self.t["ttl"] != self.t["ttl"][np.maximum(reset_at, 0)])
+
+    def syn_ack_after(self) -> Observation:
+        """The server's SYN+ACK after its reset, without a SYN between: it never saw the end of the handshake."""
+        c, t = self.c, self.t
+        first = c.spread(c.first(self.suspect & c.from_server))
+        is_syn = t["flags"] & (SYN | ACK | RST)
+        asked = c.before(c.is_plain & (is_syn == SYN))
+        late = c.is_plain & (is_syn == SYN | ACK) & c.from_server & (first >= 0) & (first < np.arange(len(t)))
+        late &= asked == asked[np.maximum(first, 0)]
+        return c.observe("synack_after_reset", c.any(late), late, GENUINE)
+
+    def expired(self) -> Observation:
+        """A reset that acknowledges the client's payload although a router reports that packet as expired."""
+        c, t = self.c, self.t
+        quote = (t["what"] & WHAT_ICMP != 0) & (t["flags"] == TIME_EXCEEDED) & c.from_server
+        payload = self.plain_of_client & (t["payload_length"] > 0)
+        whose = c.owner.astype(np.int64) << 32
+        gone = payload & np.isin(whose | t["seq"], (whose | t["seq"])[quote])
+        gone &= np.isin(whose | t["ip_id"], (whose | t["ip_id"])[quote])
+        cause = c.latest(payload)
+        sent = payload & (t["what"] & WHAT_RETRANSMISSION == 0)
+        forged = self.suspect & c.from_server & (t["flags"] & ACK != 0) & (t["ack_offset"] == 0)
+        forged &= (cause >= 0) & gone[np.maximum(cause, 0)] & (c.before(payload & ~sent) == 0)
+        return c.observe("trigger_expired", c.any(forged), forged, INJECTED)
+
+    def before_rtt(self, context: Array) -> list[Observation]:
+        """Acknowledges the client's latest payload in under half the shortest round trip known to that server."""
+        c, t = self.c, self.t
+        own, others = c.flow["rtt_server_ns"], context["server_min_rtt_ns"]
+        rtt = np.where((own > 0) & (others > 0), np.minimum(own, others), np.maximum(own, others))
+        covers = (t["flags"] & ACK != 0) & (t["ack_offset"] == 0) & self.asked_before
+        cause = c.latest(self.plain_of_client & (t["payload_length"] > 0))
+        took = t["time_ns"] - t["time_ns"][np.maximum(cause, 0)]
+        limit = c.spread(rtt)
+        # Scheduling and the capture's clock may take 2 ms off any interval.
+        early = self.suspect & c.from_server & covers & (cause >= 0) & (took * 2 < limit) & (limit - took > 2 * MS)
+        sure = early & (took * 4 < limit) & c.spread((own > 0) & (others > 0))
+        shortest = c.smallest(took, early, -1) / MS
+        values = {"ms": shortest, "rtt_ms": rtt / MS}
+        proof = c.any(sure)
+        return [
+            c.observe("reset_before_path", proof, early, INJECTED, values),
+            c.observe("reset_before_rtt", c.any(early) & ~proof, early, INJECTED, values),
+        ]
+
+    # ------------------------------------------------------------ what it was copied from
+
+    def echo_ip_id(self) -> Observation:
+        """IP ID of the client's latest packet, or the next one, where the server's own packets have nothing of it."""
+        c, t = self.c, self.t
+        ids = t["ip_id"]
+        cause = c.latest(self.plain_of_client)
+        step = (ids - ids[np.maximum(cause, 0)]).astype(np.uint16)
+        near = (cause >= 0) & (ids > 0) & (step <= 1)
+        shares = self.plain_of_server & (cause >= 0) & (ids > 0) & (step <= 64)
+        alien = self.alien_ttl() | unlike(c, t["ip_flags"] & 2, self.suspect, self.plain_of_server)
+        forged = self.suspect & c.from_server & near & alien & c.spread(~c.any(shares))
+        return c.observe("echo_ip_id", c.any(forged), forged, INJECTED)
+
+    def echo_window(self) -> Observation:
+        """Window of the client's latest packet, which no packet of the server had."""
+        c, t = self.c, self.t
+        cause = c.latest(self.plain_of_client)
+        same = (cause >= 0) & (t["window"] > 0) & (t["window"] == t["window"][np.maximum(cause, 0)])
+        forged = same & unlike(c, t["window"], self.suspect & c.from_server, self.references, self.side)
+        return c.observe("echo_window", c.any(forged), forged, CONTEXT, {"window": c.largest(t["window"], forged, 0)})
+
+    # ------------------------------------------------------------ several at once
+
+    def _run(self) -> tuple[Array, Array]:
+        """Per reset: index of its sender's reset just before it with no packet of the other end between (-1), and both suspect."""
+        c = self.c
+        rows = np.arange(len(self.t))
+        ours = np.where(c.from_server, c.latest(self.suspect & c.from_server), c.latest(self.suspect & ~c.from_server))
+        other = np.where(c.from_server, c.latest(c.is_packet & ~c.from_server), c.latest(c.is_packet & c.from_server))
+        joined = self.suspect & (ours >= 0) & (ours > other)
+        return np.where(joined, ours, -1), rows
+
+    def alike(self) -> Observation:
+        """Two or more resets with one IP ID (not 0) and one sequence number, in a flow without copies of frames."""
+        c, t = self.c, self.t
+        before, _ = self._run()
+        index = np.maximum(before, 0)
+        same = (before >= 0) & (t["ip_id"] > 0)
+        for field in ("ip_id", "seq", "ack", "flags", "window", "ttl"):
+            same &= t[field] == t[field][index]
+        same &= c.spread(~c.any(t["what"] & WHAT_DUPLICATE != 0))
+        members = same.copy()
+        np.logical_or.at(members, before[same], True)
+        many = c.count(same) + 1
+        return c.observe("resets_alike", c.any(same), members, CONTEXT, {"count": many})
+
+    def exceeding(self) -> Observation:
+        """More resets in a row than packets of the other end that could have drawn one each."""
+        c, t = self.c, self.t
+        before, _ = self._run()
+        segments = np.where(c.is_plain, 1 + t["payload_length"] // SEGMENT, 0).astype(np.int64)
+        causes = c._reduce(np.add, np.where(~c.from_server, segments * (c.before(self.suspect) == 0), 0), 0)
+        joined = c.count((before >= 0) & c.from_server) + 1
+        handshake = 2  # SYN and the ACK that ends the handshake were answered, or need no answer
+        more = c.any((before >= 0) & c.from_server) & (joined > np.maximum(causes - handshake, 1))
+        return c.observe("resets_exceed_causes", more, (before >= 0) & c.from_server, CONTEXT, {"count": joined})
+
+    def stepped(self) -> Observation:
+        """Resets in a row whose sequence numbers climb past everything that was sent or acknowledged."""
+        c, t = self.c, self.t
+        before, _ = self._run()
+        climb = (t["seq"] - t["seq"][np.maximum(before, 0)]).astype(np.int32)
+        ahead = (t["seq_offset"] > 0) & (t["seq_offset"] != UNKNOWN_OFFSET)
+        forged = (before >= 0) & (climb > 0) & ahead
+        members = forged.copy()
+        np.logical_or.at(members, before[forged], True)
+        return c.observe("resets_stepped", c.any(forged), members, INJECTED, {"step": c.largest(climb, forged, 0)})
+
+    def odd_flags(self) -> Observation:
+        """A reset that also pushes, ends or opens, or with a reserved bit (0x100, AE, is none any more)."""
+        odd = self.suspect & (self.t["flags"] & (0xE00 | 0x08 | FIN | SYN) != 0)
+        return self.c.observe("reset_flags", self.c.any(odd), odd, CONTEXT)
+
+    # ------------------------------------------------------------ headers unlike the sender's
+
+    def header(self, id: str, values: Array, role: str = CONTEXT, wanted: Array | None = None) -> Observation:
+        """A header field that none of the sender's other packets has, though these agree with one another on it."""
+        c = self.c
+        subject = self.suspect if wanted is None else self.suspect & wanted
+        odd = unlike(c, values, subject, c.is_plain, self.side)
+        return c.observe(id, c.any(odd), odd, role)
+
+    def alien_ttl(self) -> Array:
+        """Suspect resets whose TTL lies outside what their sender's other packets had."""
+        c, t = self.c, self.t
+        low, high = c.flow["ttl_min"], c.flow["ttl_max"]
+        ttl = t["ttl"].astype(np.int64)
+        side = self.side.astype(np.int64)
+        outside = (ttl < low[c.owner, side].astype(np.int64)) | (ttl > high[c.owner, side].astype(np.int64))
+        return unlike(c, t["ttl"], self.suspect, self.references, self.side) & outside
+
+    def ttl(self, context: Array) -> list[Observation]:
+        """
+        Another distance than the sender's, and no TTL of the server's other flows.
+
+        Paths that share traffic differ by a few hops, and stacks of one host by their initial TTL: both count for less.
+        """
+        c, t = self.c, self.t
+        ttl = t["ttl"].astype(np.int64)
+        usual = c.from_server & self._within(ttl, context["server_ttl_min"], context["server_ttl_max"])
+        alien = self.alien_ttl() & ~usual
+        known = np.where(c.from_server, c.spread(c.flow["ttl_max"][:, 1]), c.spread(c.flow["ttl_max"][:, 0])).astype(np.int64)
+        near = np.abs(ttl - known) <= 3
+        same_way = hops(ttl) == hops(known)
+        clear = alien & ~near & ~same_way
+        habit = alien & c.from_server & self._within(ttl, context["server_rst_ttl_min"], context["server_rst_ttl_max"])
+        values = {"ttl": c.largest(ttl, alien, 0), "usual": c.largest(known, alien, 0)}
+        strong = c.any(clear)
+        return [
+            c.observe("reset_ttl", strong, alien, INJECTED, values),
+            c.observe("reset_ttl_near", c.any(alien) & ~strong, alien, INJECTED, values),
+            c.observe("reset_ttl_habit", c.any(habit), habit, CONTEXT, values),
+        ]
+
+    def _within(self, ttl: Array, low: Array, high: Array) -> Array:
+        known = self.c.spread(low > 0)
+        return known & (ttl >= self.c.spread(low).astype(np.int64)) & (ttl <= self.c.spread(high).astype(np.int64))
+
+    def options(self) -> Observation:
+        """No options on a reset with ACK, though every other packet of its sender has ten bytes or more (timestamps)."""
+        c, t = self.c, self.t
+        bare = c.is_plain & (t["options_length"] < 10)
+        with_some = unlike(c, t["options_length"] >= 10, self.suspect, c.is_plain & ~bare, self.side)
+        odd = with_some & (t["options_length"] == 0) & (t["flags"] & ACK != 0)
+        clean = np.where(c.from_server, c.spread(~c.any(bare & c.from_server)), c.spread(~c.any(bare & ~c.from_server)))
+        return c.observe("reset_options", c.any(odd & clean), odd & clean, CONTEXT)
+
+    def ip_id(self) -> Observation:
+        """IP ID far from where the sender's counter stood, where three of its packets or more had counted."""
+        c, t = self.c, self.t
+        ids = t["ip_id"]
+        counted = self.references & (ids > 0)
+        odd = np.zeros(len(t), np.bool_)
+        for side in (0, 1):
+            mine = counted & (self.side == side)
+            before = c.latest(mine)
+            step = (ids - ids[np.maximum(before, 0)]).astype(np.uint16)
+            jumps = mine & (before >= 0) & (step > 256)
+            counts = c.spread((c.count(mine) >= 3) & ~c.any(jumps))
+            odd |= self.suspect & (self.side == side) & counts & (before >= 0) & (ids > 0) & (step > 1024) & (step < 64512)
+        return c.observe("reset_ip_id", c.any(odd), odd, CONTEXT)
+
+    def beyond_reach(self) -> Observation:
+        """The client sent its payload with fewer hops to live than the server is away (a traceroute with payload)."""
+        c, t = self.c, self.t
+        ttl = t["ttl"].astype(np.int64)
+        away = c.smallest(hops(ttl), self.plain_of_server, 255)
+        payload = self.plain_of_client & (t["payload_length"] > 0)
+        cause = c.latest(payload)
+        short = ttl[np.maximum(cause, 0)]
+        usual = c.spread(c.largest(ttl, self.plain_of_client & ~payload, 0))
+        answer = self.suspect & c.from_server & (t["flags"] & ACK != 0) & (t["ack_offset"] == 0) & (cause >= 0)
+        beyond = answer & (short <= c.spread(away)) & (usual - short > 8)
+        return c.observe("reset_beyond_reach", c.any(beyond), beyond, INJECTED)
+
+    # ------------------------------------------------------------ against
+
+    def as_of_no_connection(self) -> Observation:
+        """
+        All suspect resets are what any host or box without state for the flow sends: RFC 9293 section 3.5.2, group 1.
+
+        Bare, window 0, sequence number as the other end's acknowledgement: a firewall, NAT or another server of an
+        anycast address that never knew the flow, or has forgotten it.
+        """
+        c, t = self.c, self.t
+        cause = np.where(c.from_server, c.latest(self.plain_of_client), c.latest(self.plain_of_server))
+        form = (t["flags"] & ACK == 0) & (t["window"] == 0) & (t["ack"] == 0) & (cause >= 0)
+        form &= t["seq"] == t["ack"][np.maximum(cause, 0)]
+        every = c.any(self.suspect) & ~c.any(self.suspect & ~form)
+        return c.observe("reset_as_of_no_connection", every, self.suspect, CONTEXT)
+
+
+def hops(ttl: Array) -> Array:
+    """Hops behind a TTL, if it began at the next of 32, 64, 128 and 255."""
+    start = np.select([ttl <= 32, ttl <= 64, ttl <= 128], [32, 64, 128], 255)
+    return start - ttl

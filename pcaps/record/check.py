@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Holds an index against its capture as tshark reads it; shares no code with what recorded them.
 
-    python3 pcaps/record/check.py [pcaps/demo.json] [--self-test]
+    python3 pcaps/record/check.py [pcaps/demo.json] [--across pcaps/demo-server.pcap] [--self-test]
 
-Exit status 1 and one line for each thing that does not fit. --self-test spoils copies of the index, each in one way,
-and fails unless every one of them is found out.
+With --across, a capture of the same minutes at the other end, forged frames must be missing there and genuine ones
+must not. Exit status 1 and one line for each thing that does not fit. --self-test spoils copies of the index, each in
+one way, and fails unless every one of them is found out.
 """
 
 import argparse
@@ -31,11 +32,17 @@ LOOKALIKES = (
 
 FIELDS = (
     "frame.number", "frame.time_epoch", "frame.len", "frame.cap_len", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst",
-    "ip.ttl", "ipv6.hlim", "tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport", "tcp.flags", "tcp.len",
-    "tcp.seq_raw", "tcp.ack_raw", "dns.id", "dns.qry.name", "dns.flags.response", "dns.a", "dns.aaaa",
+    "ip.ttl", "ipv6.hlim", "ip.id", "ip.flags.df", "ipv6.flow", "tcp.srcport", "tcp.dstport", "udp.srcport",
+    "udp.dstport", "tcp.flags", "tcp.len", "tcp.seq_raw", "tcp.ack_raw", "dns.id", "dns.qry.name", "dns.flags.response", "dns.a", "dns.aaaa",
     "tls.handshake.extensions_server_name", "http.host", "ip.checksum.status", "tcp.checksum.status",
     "udp.checksum.status",
 )  # fmt: skip
+
+# What can be seen at the servers: forged resets, and no hello where it was dropped; forged answers never come there.
+INTERFERENCE = {
+    "client": ("rst_injection", "sni_drop", "dns_forgery"),
+    "server": ("rst_injection", "hello_swallowed", "forged_elsewhere"),
+}
 
 Index = dict[str, Any]
 
@@ -56,6 +63,12 @@ class Frame:
     name: str
     answers: frozenset[str]
     response: bool
+    header: tuple[str, str, str]  # IPv4 identification and "don't fragment", IPv6 flow label
+
+    def likeness(self) -> tuple[object, ...]:
+        """What stays the same on the way. A client's own reset may differ from a forged one by DF or label alone."""
+        sent = (self.src, self.dst, self.header, self.flags, self.seq, self.ack, self.length)
+        return (*sent, self.dns_id, self.name, self.answers, self.response)
 
 
 @dataclass
@@ -114,6 +127,7 @@ class Capture:
             int(row["ipv6.hlim"] if six else row["ip.ttl"]), tcp, int(row["tcp.flags"] or "0", 16),
             int(row["tcp.len"] or 0), int(row["tcp.seq_raw"] or 0), int(row["tcp.ack_raw"] or 0), row["dns.id"],
             row["dns.qry.name"], answers, row["dns.flags.response"] in ("1", "True"),
+            (row["ip.id"], row["ip.flags.df"], row["ipv6.flow"]),
         )  # fmt: skip
 
 
@@ -126,6 +140,7 @@ class Checker:
         self.index = index
         self.capture = capture
         self.faults: list[str] = []
+        self.server_side = index["vantage"] == "server"
 
     def want(self, holds: bool, text: str) -> None:
         if not holds:
@@ -144,7 +159,7 @@ class Checker:
                 self.want(False, f"{label['client']}: no such flow")
                 continue
             self.flow(label, self.capture.flows[ends])
-        for kind in ("rst_injection", "sni_drop", "dns_forgery"):
+        for kind in INTERFERENCE[self.index["vantage"]]:
             self.want(counts[kind] >= LEAST_INTERFERED, f"{kind}: only {counts[kind]} flows")
         for kind in LOOKALIKES:
             self.want(counts[kind] >= LEAST_LOOKALIKES, f"{kind}: only {counts[kind]} flows")
@@ -157,16 +172,18 @@ class Checker:
         who = f"{label['expected']} {label['client']}"
         client, server = label["client"], label["server"]
         numbers = {frame.number: frame for frame in flow.frames}
-        named = [label["trigger_frame"], *label["injected_frames"], *label["genuine_frames_of_interest"]]
+        triggers = [] if label["trigger_frame"] is None else [label["trigger_frame"]]
+        named = [*triggers, *label["injected_frames"], *label["genuine_frames_of_interest"]]
         strangers = [number for number in named if number not in numbers]
         self.want(not strangers, f"{who}: frames {strangers} are not of this flow")
         if strangers:
             return
-        trigger = numbers[label["trigger_frame"]]
         injected = [numbers[number] for number in label["injected_frames"]]
         genuine = [numbers[number] for number in label["genuine_frames_of_interest"]]
-        self.want(trigger.src == client, f"{who}: trigger {trigger.number} is not the client's")
-        self.want(all(f.src == server for f in injected + genuine), f"{who}: a frame to the client is none")
+        self.want(all(numbers[n].src == client for n in triggers), f"{who}: trigger {triggers} is not the client's")
+        # Of forged packets the capture has those towards its own end; the alleged sender is the other end.
+        sender = client if self.server_side and injected else server
+        self.want(all(f.src == sender for f in injected + genuine), f"{who}: a frame of the wrong direction")
         self.want(
             not set(label["injected_frames"]) & set(label["genuine_frames_of_interest"]), f"{who}: forged and true"
         )
@@ -174,8 +191,10 @@ class Checker:
         if label["expected"] in ("rst_injection", "sni_drop", "dns_forgery"):
             self.want(label["name"] in flow.names, f"{who}: name {label['name']} not in {sorted(flow.names)}")
         first = {"rst_injection": self.reset, "sni_drop": self.drop, "dns_forgery": self.forgery}.get(label["expected"])
-        if first:
-            first(who, label, flow, trigger, injected, genuine)
+        if first and not triggers:
+            self.want(False, f"{who}: no trigger")
+        elif first:
+            first(who, label, flow, numbers[triggers[0]], injected, genuine)
         else:
             self.want(not injected, f"{who}: forged frames in a flow without forgery")
             self.lookalike(who, label["why"].split(":")[0], flow, client, server)
@@ -192,7 +211,7 @@ class Checker:
             (label["quality"] == "A") == bool(later), f"{who}: quality {label['quality']}, {len(later)} later frames"
         )
         others = [f for f in flow.sent(label["server"]) if f.flags & RST and f not in injected and f not in genuine]
-        self.want(not others, f"{who}: resets {[f.number for f in others]} are not accounted for")
+        self.want(self.server_side or not others, f"{who}: resets {[f.number for f in others]} are not accounted for")
 
     def drop(
         self, who: str, label: Index, flow: Flow, trigger: Frame, injected: list[Frame], genuine: list[Frame]
@@ -235,15 +254,31 @@ class Checker:
             "close_with_unread_data": lambda: bool(resets and data) and not fins,
             "reset_after_fin": lambda: bool(resets and fins) and fins[0].number < resets[0].number,
             "late_data_after_close": lambda: bool(resets and fins) and fins[0].number < resets[0].number,
-            "loss_of_hello": lambda: len(data) > 0 and max(sent.values()) > 1,
+            "loss_of_hello": lambda: bool(data) and (self.server_side or max(sent.values()) > 1),
             "loss_of_several": lambda: len(data) > 0,
             "dead_server": lambda: not data and any(f.ack == (ours[0].seq + 1) & 0xFFFFFFFF for f in theirs),
             "resolver_answers_twice": lambda: len(ours) > 1 and len(theirs) > 1,
             "client_abort_after_hello": lambda: any(f.flags & RST for f in ours) and not resets,
             "client_abort_in_transfer": lambda: any(f.flags & RST for f in ours) and bool(data) and not resets,
-            "line_outage": lambda: max(sent.values()) > 1,
+            "line_outage": lambda: self.server_side or max(sent.values()) > 1,
+            "hello_swallowed": lambda: not data and not flow.names,
+            "forged_elsewhere": lambda: len(ours) == 1 and len(theirs) == 1,
         }
         self.want(kind in tests and tests[kind](), f"{who}: does not look like {kind}")
+
+    def across(self, other: Capture) -> None:
+        there = {frame.likeness() for frame in other.frames.values()}
+        for label in self.index["flows"]:
+            for number in label["injected_frames"]:
+                frame = self.capture.frames.get(number)
+                self.want(
+                    not frame or frame.likeness() not in there, f"frame {number}: forged, but at the other end too"
+                )
+            for number in label["genuine_frames_of_interest"]:
+                frame = self.capture.frames.get(number)
+                own = frame is not None and self.server_side and not label["injected_frames"]  # sent at this very end
+                known = frame is None or own or frame.likeness() in there
+                self.want(known, f"frame {number}: genuine, but not at the other end")
 
     def ordinary(self, listed: set[frozenset[str]]) -> None:
         kinds: Counter[str] = Counter()
@@ -276,6 +311,9 @@ class Checker:
         for ends, flow in self.capture.flows.items():
             ask = next((f for f in flow.frames if f.flags & (SYN | ACK) == SYN), None)
             reply = next((f for f in flow.frames if f.flags & (SYN | ACK) == SYN | ACK), None)
+            if self.server_side and reply:  # here the answer of the client is what takes a round trip
+                later = [f for f in flow.frames if f.number > reply.number and f.src == reply.dst]
+                ask, reply = reply, later[0] if later else None
             if ask and reply:
                 self.want(reply.time - ask.time >= MIN_RTT, f"{sorted(ends)}: SYN answered too early")
 
@@ -326,6 +364,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     here = Path(__file__).resolve().parent
     parser.add_argument("index", type=Path, nargs="?", default=here.parent / "demo.json")
+    parser.add_argument("--across", type=Path, help="the capture of the other end")
     parser.add_argument("--self-test", action="store_true", help="show that the check can fail")
     options = parser.parse_args()
     index = json.loads(options.index.read_text())
@@ -336,10 +375,18 @@ def main() -> int:
         faults.append("sha256 is that of another file")
     if path.stat().st_size > LIMIT:
         faults.append(f"{path.stat().st_size} bytes, more than {LIMIT}")
-    faults += Checker(index, capture).run()
+    other = Capture(options.across) if options.across else None
+
+    def check(document: Index) -> list[str]:
+        checker = Checker(document, capture)
+        if other:
+            checker.across(other)
+        return checker.run()
+
+    faults += check(index)
     if options.self_test:
         for name, document in spoiled(index).items():
-            found = Checker(document, capture).run()
+            found = check(document)
             print(f"{'found out' if found else 'NOT FOUND OUT'}: {name}: {found[0] if found else ''}")
             if not found:
                 faults.append(f"not found out: {name}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records pcaps/demo.pcap and writes its index pcaps/demo.json. Run as root; takes about a minute and a half.
+"""Records pcaps/demo.pcap (at the clients) and demo-server.pcap (at the servers) with their indexes. Run as root.
 
 python3 pcaps/record/demo.py [--seed N] [--output FOLDER] [--keep FOLDER]
 
@@ -7,11 +7,14 @@ clients - access router =(capture)= gate - TUN [ line, boxes, line, box, line ] 
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import random
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -25,14 +28,14 @@ from boxes import BadLine, DnsForger, Dropper, Log, ResetInjector
 from capture import Recorder, tool_version
 from clients import Job
 from middle import Line, Sites, serve
-from net import TOOLS, Lab, Unable, require
+from net import PREFIX, TOOLS, Lab, Unable, require, sweep
 from plan import CLIENTS, RESOLVERS, SERVERS, WEB, Plan
 from truth import Broken, Event, Recording, index
 
 HERE = Path(__file__).resolve().parent
 SEED = 20260117
+FILES = {"client": "demo.pcap", "server": "demo-server.pcap"}
 LOSS = 0.16
-LIMIT = 2 * 1024 * 1024
 JITTER = 0.0002
 
 
@@ -84,9 +87,10 @@ def build(lab: Lab, plan: Plan, log: Path) -> Connection:
 
     ours, control = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
-        target=middle_process, args=(lab.full("gate"), lab.full("edge"), plan, log, control), daemon=True
+        target=middle_process, args=(lab.full("gate"), lab.full("edge"), plan, log, control, ours), daemon=True
     )
     process.start()
+    control.close()
     if not ours.poll(10) or ours.recv() != "ready":
         raise RuntimeError("the middle did not start")
     for router in ("gate", "edge"):
@@ -115,7 +119,12 @@ def build(lab: Lab, plan: Plan, log: Path) -> Connection:
     return ours
 
 
-def middle_process(client_side: str, server_side: str, plan: Plan, path: Path, control: Connection) -> None:
+def middle_process(
+    client_side: str, server_side: str, plan: Plan, path: Path, control: Connection, theirs: Connection
+) -> None:
+    theirs.close()  # else the end of the recorder would not end this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the recorder says when
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log = Log(path)
     serve(client_side, server_side, elements(plan, log), plan.seed + 2, log, control)
 
@@ -237,24 +246,32 @@ def record(plan: Plan, folder: Path) -> tuple[Workers, dict[str, int]]:
             play(plan, workers, control, folder / "root.pem")
             drops = {side: recorder.stop() for side, recorder in recorders.items()}
         finally:
-            control.send(("stop",))
+            with contextlib.suppress(OSError):
+                control.send(("stop",))
             for child in multiprocessing.active_children():
                 child.join(5)
     return workers, drops
 
 
-def describe(plan: Plan, folder: Path, workers: Workers) -> tuple[dict[str, Any], str]:
-    hops = {"reset_injector": plan.stretches["access"][1] + 1, "dns_forger": plan.stretches["access"][1] + 1}
+def describe(plan: Plan, folder: Path, workers: Workers, vantage: str) -> dict[str, Any]:
+    """The index of one of the two captures."""
+    servers = {address: server for server, addresses in SERVERS.items() for address in addresses}
     clients = {address for pair in CLIENTS.values() for address in pair}
-    events = lines(folder / "boxes.jsonl")
-    rec = Recording(folder / "client.pcap", folder / "server.pcap", clients, events, hops)
+
+    def hops(event: Event) -> int:
+        """Routers between the first box, the only injecting place, and the capture; gate and edge are one each."""
+        if vantage == "client":
+            return plan.stretches["access"][1] + 1
+        return sum(plan.stretches[line][1] for line in ("regional", "backbone", servers[event["flow"][3]])) + 1
+
+    captures = {side: folder / f"{side}.pcap" for side in ("client", "server")}
+    rec = Recording(vantage, captures, clients, lines(folder / "boxes.jsonl"), hops)
     server_log = lines(folder / "odd.s4.log") + lines(folder / "odd.s5.log")
     labels, counts = index(rec, plan.jobs, workers.results, server_log)
     counted = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-    capture = (folder / "client.pcap").read_bytes()
-    document = {
-        "file": "demo.pcap",
-        "sha256": hashlib.sha256(capture).hexdigest(),
+    return {
+        "file": FILES[vantage],
+        "sha256": hashlib.sha256(captures[vantage].read_bytes()).hexdigest(),
         "source": {
             "repository": "tamperscope",
             "path": "pcaps/record/demo.py",
@@ -265,47 +282,67 @@ def describe(plan: Plan, folder: Path, workers: Workers) -> tuple[dict[str, Any]
         },
         "class": "rst_injection",
         "quality": "A",
-        "vantage": "client",
+        "vantage": vantage,
         "country_or_setting": "laboratory: network namespaces, user-space path with boxes",
         "flows": labels,
         "other_flows": "innocent",
         "summary": "Resets, dropped hellos and forged DNS answers by name, for some names of each server, switched "
         f"on and off while recording, among ordinary traffic and look-alikes. Counts: {counted}.",
     }
-    return document, counted
+
+
+def publish(plan: Plan, folder: Path, workers: Workers, output: Path) -> None:
+    """Writes captures and indexes, but only if the independent check agrees with both."""
+    ready = folder / "ready"
+    ready.mkdir()
+    for vantage, name in FILES.items():
+        shutil.copyfile(folder / f"{vantage}.pcap", ready / name)
+    for vantage, name in FILES.items():
+        document = describe(plan, folder, workers, vantage)
+        path = (ready / name).with_suffix(".json")
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        print(document["summary"].partition("Counts: ")[2], flush=True)
+        across = ready / FILES["server" if vantage == "client" else "client"]
+        command = [sys.executable, str(HERE / "check.py"), str(path), "--across", str(across)]
+        if subprocess.run(command).returncode:
+            raise Broken("the check does not agree with the index")
+    for path in ready.iterdir():
+        shutil.copyfile(path, output / path.name)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--output", type=Path, default=HERE.parent, help="where demo.pcap and demo.json go")
-    parser.add_argument("--keep", type=Path, help="copy logs and both captures there")
+    parser.add_argument("--output", type=Path, default=HERE.parent, help="where captures and indexes go")
+    parser.add_argument("--keep", type=Path, help="copy all logs there")
     options = parser.parse_args()
+    # So that the net is taken down; a shell starts its background jobs with the interrupt ignored.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         require(TOOLS, ["curl_cffi", "cryptography"])
     except Unable as error:
         print(f"cannot record: {error}", file=sys.stderr)
         return 2
+    sweep()
     plan = plans.make(options.seed)
-    with tempfile.TemporaryDirectory(prefix="tslab") as name:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         folder = Path(name)
         try:
             workers, drops = record(plan, folder)
-            document, counted = describe(plan, folder, workers)
+            print(f"jobs done: {len(workers.results)} of {len(plan.jobs)}, dropped by kernel: {drops}", flush=True)
+            if any(drops.values()):
+                raise Broken("the kernel dropped packets; a recording with holes is no test case")
+            publish(plan, folder, workers, options.output)
         except (Broken, RuntimeError) as error:
             print(f"recording failed: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("interrupted; the net is taken down", file=sys.stderr)
+            return 130
         finally:
             if options.keep:
                 shutil.copytree(folder, options.keep, dirs_exist_ok=True)
-        size = (folder / "client.pcap").stat().st_size
-        print(f"{counted}\n{size} bytes, dropped by kernel: {drops}, jobs {len(workers.results)}/{len(plan.jobs)}")
-        if any(drops.values()) or size > LIMIT:
-            print("recording failed: packets dropped by the kernel, or too large", file=sys.stderr)
-            return 1
-        shutil.copyfile(folder / "client.pcap", options.output / "demo.pcap")
-        text = json.dumps(document, indent=1, ensure_ascii=False)
-        (options.output / "demo.json").write_text(text + "\n")
     return 0
 
 

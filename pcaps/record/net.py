@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import signal
 import struct
@@ -16,6 +17,7 @@ CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 NETNS_FILES = Path("/etc/netns")
+PREFIX = "tslab"
 
 TOOLS = {
     "ip": "iproute2",
@@ -55,7 +57,7 @@ def require(tools: dict[str, str], modules: list[str]) -> None:
         raise Unable("missing here: " + "; ".join(hints))
     if os.geteuid() != 0:
         raise Unable("network namespaces need root")
-    probe = f"tslab{os.getpid()}probe"
+    probe = f"{PREFIX}{os.getpid()}probe"
     made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
     if made.returncode:
         raise Unable(f"network namespaces are not allowed here: {made.stderr.strip()}")
@@ -93,11 +95,26 @@ def open_tun(namespace: str, device: str) -> int:
         os.close(there)
 
 
+def sweep() -> None:
+    """Removes what a recording left behind that was killed before it could clean up: its pid is part of each name."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+    for name in re.findall(rf"^({PREFIX}\d+\S*)", listed, re.MULTILINE):
+        owner = re.match(rf"{PREFIX}(\d+)", name)
+        if owner is None or Path(f"/proc/{owner[1]}").exists():
+            continue
+        inside = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout
+        for pid in inside.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        subprocess.run(["ip", "netns", "del", name], check=False)
+        shutil.rmtree(NETNS_FILES / name, ignore_errors=True)
+
+
 class Lab:
     """Everything that one recording started. Leaving the `with` block removes it, also after an error."""
 
     def __init__(self, folder: Path) -> None:
-        self.prefix = f"tslab{os.getpid()}"
+        self.prefix = f"{PREFIX}{os.getpid()}"
         self.folder = folder
         self.namespaces: list[str] = []
         self.processes: list[subprocess.Popen[str]] = []

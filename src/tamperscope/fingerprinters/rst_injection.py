@@ -115,6 +115,7 @@ class RstInjection(Fingerprinter):
             look.alike(),
             look.exceeding(),
             look.stepped(),
+            look.behind(),
             look.odd_flags(),
             look.header("reset_df", candidates.trace["ip_flags"] & 2, INJECTED),
             look.header("reset_tos", candidates.trace["tos"]),
@@ -150,7 +151,8 @@ class Resets:
         prompt = (since >= 0) & (since < PROMPT_NS)
         # A client's FIN after an unanswered request is its giving up; after anything else it is the end of the flow.
         over = other_fin & ~(server & ~self.answered_before)
-        self.suspect: Array = c.is_reset & ~own_fin & ~other_reset & prompt & ~over
+        self.unclosed: Array = c.is_reset & ~own_fin & prompt
+        self.suspect: Array = self.unclosed & ~other_reset & ~over
         self.plain_of_client = c.is_plain & client
         self.plain_of_server = c.is_plain & server
         self.references = c.is_plain | (c.trace["what"] & WHAT_REFERENCE != 0)
@@ -327,6 +329,18 @@ class Resets:
         members = forged.copy()
         np.logical_or.at(members, before[forged], True)
         return c.observe("resets_stepped", c.any(forged), members, INJECTED, {"step": c.largest(climb, forged, 0)})
+
+    def behind(self) -> Observation:
+        """
+        A reset with ACK whose number lies below what its sender had already sent.
+
+        From a live connection it would be the next number (RFC 9293 section 3.10.5); one that answers a packet without
+        a connection has no ACK.  Looked for even after resets of the other end, for a stack never answers these.
+        """
+        t, c = self.t, self.c
+        offset = t["seq_offset"]
+        odd = self.unclosed & (t["flags"] & ACK != 0) & (offset < -1) & (offset != UNKNOWN_OFFSET)
+        return c.observe("reset_behind_data", c.any(odd), odd, INJECTED)
 
     def odd_flags(self) -> Observation:
         """A reset that also pushes, ends or opens, or with a reserved bit (0x100, AE, is none any more)."""

@@ -96,14 +96,12 @@ class SniDrop(Fingerprinter):
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
         """Controls: what the same client got from the same server, and from others, in the same minutes."""
         c = candidates
-        pair = context["near_pair_reached"] - context["near_name_reached"].astype(np.int64)
         others = (context["near_pair_reached"] > 0) & (context["near_pair_reached"] >= context["near_pair_silent"])
         path = (context["near_client_reached"] > 0) & (context["near_client_reached"] > context["near_client_silent"])
         elsewhere = context["near_client_silent"].astype(np.int64) - context["near_pair_silent"]
         outage = (elsewhere > 0) & (context["near_client_reached"] <= context["near_client_silent"])
         down = (context["near_server_silent"] > 0) & (context["near_server_reached"] == 0) & (elsewhere <= 0)
         values = {"reached": context["near_pair_reached"], "silent": context["near_pair_silent"]}
-        del pair
         return [
             c.observe("server_reached_otherwise", others, None, CONTEXT, values),
             c.observe("client_reaches_others", path & ~others, None, CONTEXT, {"reached": context["near_client_reached"]}),
@@ -126,6 +124,12 @@ class SniDrop(Fingerprinter):
         return (t["payload_length"] == 0) & (t["since_other_ns"] > SECOND)
 
     def _small(self, c: Candidates, copies: Array) -> Array:
-        """Was a lost segment no larger than one that surely fits, or than one that the server had acknowledged."""
-        smallest = c.smallest(c.trace["payload_length"], copies, 65535)
+        """
+        Was something lost that is no larger than what surely fits, or than what the server had acknowledged.
+
+        A copy, a later segment of the hello, or the client's FIN behind it: each would have drawn an acknowledgement.
+        """
+        t = c.trace
+        later = c.is_plain & ~c.from_server & ((t["payload_length"] > 0) | (t["flags"] & FIN != 0)) & (c.before(copies) > 0)
+        smallest = c.smallest(t["payload_length"], copies | later, 65535)
         return (smallest <= SURE_SIZE) | (smallest <= c.flow["trigger_acked"])

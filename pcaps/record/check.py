@@ -33,9 +33,9 @@ LOOKALIKES = (
 FIELDS = (
     "frame.number", "frame.time_epoch", "frame.len", "frame.cap_len", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst",
     "ip.ttl", "ipv6.hlim", "ip.id", "ip.flags.df", "ipv6.flow", "tcp.srcport", "tcp.dstport", "udp.srcport",
-    "udp.dstport", "tcp.flags", "tcp.len", "tcp.seq_raw", "tcp.ack_raw", "dns.id", "dns.qry.name", "dns.flags.response", "dns.a", "dns.aaaa",
-    "tls.handshake.extensions_server_name", "http.host", "ip.checksum.status", "tcp.checksum.status",
-    "udp.checksum.status",
+    "udp.dstport", "tcp.flags", "tcp.len", "tcp.seq_raw", "tcp.ack_raw", "dns.id", "dns.qry.name",
+    "dns.flags.response", "dns.a", "dns.aaaa", "tls.handshake.extensions_server_name", "http.host",
+    "ip.checksum.status", "tcp.checksum.status", "udp.checksum.status",
 )  # fmt: skip
 
 # What can be seen at the servers: forged resets, and no hello where it was dropped; forged answers never come there.

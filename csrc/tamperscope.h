@@ -77,7 +77,8 @@ enum tscope_anomaly {
     TSCOPE_AN_TLS_MALFORMED = 1 << 14,
     TSCOPE_AN_DEPTH = 1 << 15,           /* more nested headers than are followed */
     TSCOPE_AN_TIME_BACK = 1 << 16,       /* earlier than the frame before it by more than a second */
-    TSCOPE_AN_LINKTYPE = 1 << 17         /* of a link type that is not decoded */
+    TSCOPE_AN_LINKTYPE = 1 << 17,        /* of a link type that is not decoded */
+    TSCOPE_AN_TCP_OVERLAP = 1 << 18      /* other bytes for a place in the stream that was filled before (flows only) */
 };
 
 /* ---------------------------------------------------------------- packets */
@@ -157,7 +158,8 @@ enum tscope_flow_mark {
     TSCOPE_MARK_RST_TOO_EARLY = 1 << 3,   /* a server's reset after the trigger in under 3/4 of the handshake's RTT */
     TSCOPE_MARK_RST_SEQUENCE = 1 << 4,    /* a reset off its sender's next sequence number */
     TSCOPE_MARK_RST_AFTER_TRIGGER = 1 << 5, /* a server's reset after the trigger, before any FIN of the server */
-    TSCOPE_MARK_UNANSWERED = 1 << 6,      /* a trigger, and no payload of the server after it */
+    TSCOPE_MARK_UNANSWERED = 1 << 6,      /* a hello, request or QUIC Initial, and neither payload
+                                             nor reset of the server after it */
     TSCOPE_MARK_TRIGGER_UNACKED = 1 << 7, /* the trigger is retransmitted; a later packet of the server still
                                              acknowledges less than all of it */
     TSCOPE_MARK_SYN_ACK_CONFLICT = 1 << 8,/* two SYN+ACKs of different sequence number */
@@ -183,7 +185,10 @@ enum tscope_flow_fact {
     TSCOPE_FACT_UNSEEN_CLIENT = 1 << 10,  /* the server acknowledged client bytes that are not in the capture */
     TSCOPE_FACT_UNSEEN_SERVER = 1 << 11,
     TSCOPE_FACT_TRIGGER_REPEATED = 1 << 12, /* the trigger, or part of it, was retransmitted */
-    TSCOPE_FACT_HELLO_NO_SNI = 1 << 13    /* a complete ClientHello without a server name */
+    TSCOPE_FACT_HELLO_NO_SNI = 1 << 13,   /* a complete ClientHello without a server name */
+    TSCOPE_FACT_TRACE_RELEASED = 1 << 14, /* answered and unmarked when its first packets were let go: the trace holds
+                                             what was telling after that */
+    TSCOPE_FACT_COPIES = 1 << 15          /* its packets stand more than once in the capture (mirror port) */
 };
 
 /* One flow when it became final: a row of the flows table. */
@@ -403,7 +408,7 @@ struct tscope_message {
  * counted; transactions that were answered differently twice are counted apart and give no baseline. */
 struct tscope_transaction_context {
     int64_t min_rtt_ns;                   /* resolver: fastest first answer; -1: none */
-    int64_t median_rtt_ns;                /* resolver: about the median first answer (a P-square estimate) */
+    int64_t median_rtt_ns;                /* resolver: about the median first answer (to a half octave) */
     uint32_t answered;                    /* resolver: transactions answered, consistently */
     uint32_t unanswered;
     uint32_t conflicting;                 /* resolver: transactions with answers that differ */
@@ -480,7 +485,7 @@ struct tscope_summary {
     uint64_t traces_taken;        /* flows whose trace pages went to others */
     uint64_t names_dropped;       /* names not kept because the store was full */
     uint64_t not_judged;          /* flows with a trigger in one direction only, cut payload or taken trace */
-    uint64_t anomaly_count[18];   /* by bit of enum tscope_anomaly */
+    uint64_t anomaly_count[19];   /* by bit of enum tscope_anomaly */
     int64_t first_ns;             /* of the first frame; -1 without any */
     int64_t last_ns;
     uint64_t n_notices;           /* all, also beyond those that are kept */

@@ -1,0 +1,32 @@
+#include "scan.h"
+
+enum { AGREE = 8 };
+static const int64_t JUMP = 3600 * SECOND;
+
+bool clock_advance(struct clock *c, int64_t time_ns, int64_t *jump)
+{
+    if (!c->started) {
+        c->started = true;
+        c->now = time_ns;
+        return false;
+    }
+    int64_t step;
+    bool far = __builtin_sub_overflow(time_ns, c->now, &step) || step > JUMP || step < -JUMP;
+    if (!far) {
+        c->agreeing = 0;
+        if (step > 0)
+            c->now = time_ns;
+        return false;
+    }
+    int64_t apart;
+    bool agrees = c->agreeing && !__builtin_sub_overflow(time_ns, c->proposed, &apart) && apart < 60 * SECOND &&
+                  apart > -60 * SECOND;
+    c->agreeing = agrees ? c->agreeing + 1 : 1;
+    c->proposed = time_ns;
+    if (c->agreeing < AGREE)
+        return false;
+    c->agreeing = 0;
+    *jump = step;
+    c->now = time_ns;
+    return true;
+}

@@ -1,0 +1,75 @@
+/* The classic format: a 24-byte header, then records of a 16-byte header and data.
+ * draft-ietf-opsawg-pcap.  Both byte orders, micro- and nanoseconds. */
+#include "core.h"
+
+enum { FILE_HEADER = 24, RECORD_HEADER = 16 };
+
+static bool pcap_magic(uint32_t magic, bool *swapped, bool *nanoseconds)
+{
+    *swapped = magic == 0xd4c3b2a1 || magic == 0x4d3cb2a1;
+    *nanoseconds = magic == 0xa1b23c4d || magic == 0x4d3cb2a1;
+    return *swapped || *nanoseconds || magic == 0xa1b2c3d4;
+}
+
+enum found pcap_start(struct reader *r, const uint8_t *data, size_t length, size_t *used)
+{
+    struct cursor c = cursor_over(data, length);
+    const uint8_t *magic = cursor_take(&c, 4);
+    if (!magic || !pcap_magic(load_u32(magic, false), &r->swapped, &r->nanoseconds))
+        return reader_fault(r, TSCOPE_E_NOT_CAPTURE, 0, magic ? load_be32(magic) : 0, length);
+    c = cursor_over(data, length);
+    const uint8_t *h = cursor_take(&c, FILE_HEADER);
+    if (!h) {
+        r->need = FILE_HEADER;
+        return FOUND_MORE;
+    }
+    uint16_t major = load_u16(h + 4, r->swapped), minor = load_u16(h + 6, r->swapped);
+    if (major != 2)
+        return reader_fault(r, TSCOPE_E_VERSION, 4, 2, (uint32_t)major << 16 | minor);
+    /* The high bits of the last word say whether frames end in a checksum: nothing that is looked at. */
+    struct interface i = {.link_type = load_u32(h + 20, r->swapped) & 0x0fffffff,
+                          .snap_length = load_u32(h + 16, r->swapped),
+                          .multiply = r->nanoseconds ? 1 : 1000,
+                          .divide = 1};
+    if (!reader_add_interface(r, &i))
+        return reader_fault(r, TSCOPE_E_MEMORY, 0, 0, 0);
+    r->container = CONTAINER_PCAP;
+    *used = FILE_HEADER;
+    return FOUND_OTHER;
+}
+
+/* A record header that is a file header instead: files joined with cat. */
+static bool second_header(const struct reader *r, const uint8_t *h)
+{
+    bool swapped, nanoseconds;
+    return pcap_magic(load_u32(h, false), &swapped, &nanoseconds) && load_u16(h + 4, swapped) == 2 &&
+           load_u16(h + 6, swapped) == 4 && load_u32(h + 8, r->swapped) != load_u32(h + 12, r->swapped);
+}
+
+enum found pcap_next(struct reader *r, const uint8_t *data, size_t length, struct record *out, size_t *used)
+{
+    struct cursor c = cursor_over(data, length);
+    const uint8_t *h = cursor_take(&c, RECORD_HEADER);
+    if (!h) {
+        r->need = RECORD_HEADER;
+        return FOUND_MORE;
+    }
+    uint32_t captured = load_u32(h + 8, r->swapped);
+    if (captured > MAX_RECORD || second_header(r, h)) {
+        bool second = second_header(r, h);
+        return reader_fault(r, second ? TSCOPE_E_SECOND_HEADER : TSCOPE_E_RECORD_LENGTH, 0, captured, MAX_RECORD);
+    }
+    const uint8_t *frame = cursor_take(&c, captured);
+    if (!frame) {
+        r->need = RECORD_HEADER + (uint64_t)captured;
+        return FOUND_MORE;
+    }
+    int64_t fraction = load_u32(h + 4, r->swapped);
+    out->data = frame;
+    out->captured_length = captured;
+    out->wire_length = load_u32(h + 12, r->swapped);
+    out->time_ns = load_u32(h, r->swapped) * SECOND + (r->nanoseconds ? fraction : fraction * 1000);
+    out->interface = 0;
+    *used = RECORD_HEADER + captured;
+    return FOUND_RECORD;
+}

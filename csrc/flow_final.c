@@ -1,0 +1,199 @@
+/* A flow is over: its row, its last marks, its outcome; then it goes to whoever wants it. */
+#include "memory.h"
+#include "scan.h"
+
+static uint32_t last_marks(const struct flow *f, const struct side *client, const struct side *server)
+{
+    uint32_t marks = 0;
+    bool named = f->trigger == TSCOPE_TRIGGER_TLS_HELLO || f->trigger == TSCOPE_TRIGGER_HTTP_REQUEST ||
+                 f->trigger == TSCOPE_TRIGGER_QUIC_INITIAL;
+    if (named && f->answer_ns == TSCOPE_NO_NS && !server->resets)
+        marks |= TSCOPE_MARK_UNANSWERED;
+    if (f->trigger && f->late_unacked && f->trigger_acked < f->trigger_length)
+        marks |= TSCOPE_MARK_TRIGGER_UNACKED;
+    if (f->key.protocol == 6 && (client->flags & TSCOPE_SYN) && !server->packets)
+        marks |= TSCOPE_MARK_SYN_UNANSWERED;
+    return marks;
+}
+
+static uint32_t last_facts(const struct side *client, const struct side *server, unsigned final_by)
+{
+    uint32_t facts = 0;
+    if (!client->packets || !server->packets)
+        facts |= TSCOPE_FACT_ONE_WAY;
+    if (final_by == TSCOPE_FINAL_END || final_by == TSCOPE_FINAL_EVICTED)
+        facts |= TSCOPE_FACT_CUT_BY_END;
+    if (client->missing)
+        facts |= TSCOPE_FACT_UNSEEN_CLIENT;
+    if (server->missing)
+        facts |= TSCOPE_FACT_UNSEEN_SERVER;
+    return facts;
+}
+
+static void set_outcome(struct tscope_flow *row, const struct side *server)
+{
+    bool tcp = row->protocol == 6, dns = row->protocol == 17 && row->server_port == 53;
+    bool answered = row->answer_ns != TSCOPE_NO_NS;
+    row->stage = TSCOPE_STAGE_NONE;
+    row->outcome = TSCOPE_OUT_UNKNOWN;
+    if (dns) {
+        row->stage = TSCOPE_STAGE_DNS;
+        row->outcome = row->packets[1] ? TSCOPE_OUT_OK : TSCOPE_OUT_NO_ANSWER;
+    } else if (answered) {
+        row->stage = TSCOPE_STAGE_TRANSFER;
+        row->outcome = row->resets[1] && !(server->flags & TSCOPE_FIN) ? TSCOPE_OUT_RESET : TSCOPE_OUT_OK;
+    } else if (row->trigger) {
+        row->stage = row->trigger == TSCOPE_TRIGGER_HTTP_REQUEST ? TSCOPE_STAGE_AFTER_REQUEST : TSCOPE_STAGE_AFTER_NAME;
+        row->outcome = row->resets[1] ? TSCOPE_OUT_RESET : TSCOPE_OUT_TIMEOUT;
+    } else if (tcp && (row->facts & TSCOPE_FACT_SYN_ACK)) {
+        row->stage = TSCOPE_STAGE_HANDSHAKE;
+        row->outcome = row->resets[1] ? TSCOPE_OUT_RESET : row->bytes[1] ? TSCOPE_OUT_OK : TSCOPE_OUT_UNKNOWN;
+    } else if (tcp && (row->facts & TSCOPE_FACT_SYN)) {
+        row->stage = TSCOPE_STAGE_SYN;
+        row->outcome = row->marks & TSCOPE_MARK_RST_ON_SYN ? TSCOPE_OUT_REFUSED
+                       : row->packets[1]                   ? TSCOPE_OUT_UNKNOWN
+                                                           : TSCOPE_OUT_TIMEOUT;
+    }
+    if ((row->facts & TSCOPE_FACT_ONE_WAY) && !row->packets[0])
+        row->outcome = TSCOPE_OUT_UNKNOWN;
+}
+
+static void set_history(struct tscope_flow *row, const struct flow *f)
+{
+    for (unsigned i = 0; i < f->history_length; i++) {
+        uint8_t letter = f->history[i] & 0x7f;
+        bool client = (f->history[i] >> 7) == f->client;
+        row->history[i] = (char)(client ? letter - 0x20 : letter);
+    }
+}
+
+static void set_sides(struct tscope_flow *row, const struct side *const side[2])
+{
+    for (unsigned i = 0; i < 2; i++) {
+        const struct side *s = side[i];
+        row->packets[i] = s->packets;
+        row->bytes[i] = s->bytes;
+        row->isn[i] = s->isn;
+        row->missing[i] = s->missing;
+        row->resets[i] = s->resets;
+        row->retransmissions[i] = s->retransmissions;
+        row->flags[i] = s->flags;
+        row->ttl_first[i] = s->ttl_first;
+        row->ttl_min[i] = s->ttl_min;
+        row->ttl_max[i] = s->ttl_max;
+    }
+}
+
+static void set_row(const struct tscope_scan *s, const struct flow *f, struct tscope_flow *row)
+{
+    const struct side *side[2] = {&f->side[f->client], &f->side[!f->client]};
+    bool later = !side[1]->packets || (side[0]->packets && side[0]->last_frame > side[1]->last_frame);
+    const struct side *last = later ? side[0] : side[1];
+    memset(row, 0, sizeof *row);
+    row->number = f->number;
+    row->first_frame = f->first_frame;
+    row->first_ns = f->first_ns;
+    row->last_frame = last->last_frame;
+    row->last_ns = last->last_ns;
+    row->final_frame = s->sum.frames;
+    row->final_ns = s->clock.now;
+    row->trigger_frame = f->trigger ? f->trigger_frame : 0;
+    row->trigger_ns = f->trigger ? f->trigger_ns : TSCOPE_NO_NS;
+    row->answer_ns = f->answer_ns;
+    row->rtt_server_ns = f->rtt_server_ns;
+    row->rtt_client_ns = f->rtt_client_ns;
+    memcpy(row->client, f->key.address[f->client], 16);
+    memcpy(row->server, f->key.address[!f->client], 16);
+    row->client_port = f->key.port[f->client];
+    row->server_port = f->key.port[!f->client];
+    row->protocol = f->key.protocol;
+    row->ip_version = f->ip_version;
+    row->vlan = f->vlan;
+    row->interface = f->interface;
+    row->client_by = f->client_by;
+    row->anomalies = f->anomalies;
+    row->trigger = f->trigger;
+    row->trigger_seq = f->trigger_seq;
+    row->trigger_length = f->trigger_length;
+    row->trigger_acked = f->trigger_acked;
+    row->name_from = f->name_from;
+    row->name_length = f->name_length;
+    row->trace_count = f->trace_count;
+    set_sides(row, side);
+    set_history(row, f);
+}
+
+/* Where was this captured?  An end's initial TTLs are powers of two (or 255), and its answers come at once. */
+static void count_vantage(struct tscope_scan *s, const struct tscope_flow *row)
+{
+    if (!(row->facts & TSCOPE_FACT_HANDSHAKE) || row->rtt_server_ns <= 0 || row->rtt_client_ns < 0)
+        return;
+    bool whole[2];
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t ttl = row->ttl_first[i];
+        whole[i] = ttl == 64 || ttl == 128 || ttl == 255;
+    }
+    bool near_client = whole[0] && row->rtt_client_ns < row->rtt_server_ns / 4;
+    bool near_server = whole[1] && row->rtt_server_ns < row->rtt_client_ns / 4;
+    s->sum.vantage[near_client && !near_server ? 0 : near_server && !near_client ? 1 : !whole[0] && !whole[1] ? 2 : 3]++;
+}
+
+static bool grow_output(struct output *o, size_t text)
+{
+    if (o->n_flows == o->room_flows) {
+        size_t room = o->room_flows ? 2 * o->room_flows : 256;
+        struct tscope_flow *flows = mem_resize(o->flows, room, sizeof *flows);
+        if (!flows)
+            return false;
+        o->flows = flows;
+        o->room_flows = room;
+    }
+    while (o->n_text + text > o->room_text) {
+        size_t room = o->room_text ? 2 * o->room_text : 4096;
+        uint8_t *bytes = mem_resize(o->text, room, 1);
+        if (!bytes)
+            return false;
+        o->text = bytes;
+        o->room_text = room;
+    }
+    return true;
+}
+
+static void emit(struct tscope_scan *s, const struct tscope_flow *row, const struct flow *f)
+{
+    struct output *o = &s->output;
+    if (!grow_output(o, f->name_length)) {
+        out_of_memory(s);
+        return;
+    }
+    struct tscope_flow *out = &o->flows[o->n_flows++];
+    *out = *row;
+    out->trace_count = 0;
+    out->name_offset = (uint32_t)o->n_text;
+    if (f->name_length)
+        memcpy(o->text + o->n_text, f->name, f->name_length);
+    o->n_text += f->name_length;
+}
+
+void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
+{
+    struct tscope_flow row;
+    const struct side *client = &f->side[f->client], *server = &f->side[!f->client];
+    f->marks |= last_marks(f, client, server);
+    f->facts |= last_facts(client, server, final_by);
+    set_row(s, f, &row);
+    row.marks = f->marks;
+    row.facts = f->facts;
+    row.final_by = (uint8_t)final_by;
+    set_outcome(&row, server);
+    count_vantage(s, &row);
+    if (row.trigger && (row.facts & (TSCOPE_FACT_ONE_WAY | TSCOPE_FACT_SNAP_CUT | TSCOPE_FACT_TRACE_TAKEN)))
+        s->sum.not_judged++;
+    if (s->options.emit & TSCOPE_FLOWS)
+        emit(s, &row, f);
+    if (!(s->options.emit & TSCOPE_CANDIDATES))
+        return;
+    context_flow(s, &row, f->name, server->plain_rst_ttl);
+    if ((row.marks & s->options.flow_marks) && !candidates_flow(s, &row, f))
+        out_of_memory(s);
+}

@@ -1,0 +1,428 @@
+/* What a TCP segment changes in its flow: sequence numbers, the handshake, the trigger, marks, the trace.
+ *
+ * Nothing here judges.  Sequence numbers are compared on their circle; `next_seq` of a side is the byte after the
+ * highest one that it sent, or that the other end acknowledged (so bytes missing from the capture count once). */
+#include "scan.h"
+
+enum {
+    FIRST_ROWS = 24,              /* handshake, hello, certificates, first data: always traced */
+    ROWS_AFTER_RESET = 16,        /* of each sender */
+    ROWS_UNANSWERED = 64,         /* of server packets while the trigger is unanswered */
+    BIG_JUMP = 1 << 24            /* an acknowledgement further ahead is not believed */
+};
+
+/* ---------------------------------------------------------------- life of a flow */
+
+bool flow_starts_anew(const struct flow *f, const struct packet *p)
+{
+    if (p->protocol != 6 || (p->flags & (TSCOPE_SYN | TSCOPE_ACK | TSCOPE_RST)) != TSCOPE_SYN)
+        return false;
+    const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
+    if (self->flags & TSCOPE_SYN)
+        return p->seq != self->isn;
+    /* A SYN amid a flow whose own SYN was not seen: the port was used again.  A simultaneous open is no new flow. */
+    return self->packets || other->bytes || f->closed;
+}
+
+int64_t flow_timeout(const struct flow *f)
+{
+    bool established = f->key.protocol == 6 && ((f->facts & TSCOPE_FACT_HANDSHAKE) || f->side[0].bytes || f->side[1].bytes);
+    return (established ? 300 : 60) * SECOND;
+}
+
+/* 30 s after a reset or both FINs: late genuine data is the proof of a forged reset. */
+static void set_deadline(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    if (f->closed)
+        return;
+    bool fins = (f->side[0].flags & TSCOPE_FIN) && (f->side[1].flags & TSCOPE_FIN);
+    f->closed = (p->flags & TSCOPE_RST) || fins;
+    f->deadline = s->clock.now + (f->closed ? 30 * SECOND : flow_timeout(f));
+}
+
+void flow_client(struct flow *f, unsigned end, unsigned by)
+{
+    if (by >= f->client_by)
+        return;
+    f->client = (uint8_t)end;
+    f->client_by = (uint8_t)by;
+}
+
+static bool service_port(uint16_t port)
+{
+    return port < 1024 || port == 8080 || port == 8443;
+}
+
+static void find_client(struct flow *f, const struct packet *p)
+{
+    if (f->client_by <= TSCOPE_BY_SYN_ACK)
+        return;
+    if ((p->flags & TSCOPE_SYN) && !(p->flags & TSCOPE_RST)) {
+        bool answer = (p->flags & TSCOPE_ACK) != 0;
+        flow_client(f, answer ? !p->from : p->from, answer ? TSCOPE_BY_SYN_ACK : TSCOPE_BY_SYN);
+        return;
+    }
+    bool own = service_port(p->source_port), other = service_port(p->destination_port);
+    if (own != other)
+        flow_client(f, own ? !p->from : p->from, TSCOPE_BY_PORT);
+}
+
+/* ---------------------------------------------------------------- history letters (Zeek's) */
+
+static void add_letter(struct flow *f, unsigned from, unsigned index, uint8_t letter)
+{
+    uint16_t bit = (uint16_t)(1u << (index + 8 * from));
+    if ((f->history_seen & bit) || f->history_length == sizeof f->history)
+        return;
+    f->history_seen |= bit;
+    f->history[f->history_length++] = (uint8_t)(letter | (from ? 0x80 : 0));
+}
+
+static void add_history(struct flow *f, const struct packet *p, bool retransmitted)
+{
+    uint16_t flags = p->flags;
+    if (flags & TSCOPE_SYN)
+        add_letter(f, p->from, flags & TSCOPE_ACK ? 1 : 0, flags & TSCOPE_ACK ? 'h' : 's');
+    if (flags & TSCOPE_RST)
+        add_letter(f, p->from, 2, 'r');
+    if (flags & TSCOPE_FIN)
+        add_letter(f, p->from, 3, 'f');
+    if (p->payload_length && !(flags & TSCOPE_RST))
+        add_letter(f, p->from, retransmitted ? 5 : 4, retransmitted ? 't' : 'd');
+    if ((flags & TSCOPE_ACK) && !(flags & (TSCOPE_SYN | TSCOPE_RST)) && !p->payload_length)
+        add_letter(f, p->from, 6, 'a');
+}
+
+/* ---------------------------------------------------------------- the trace */
+
+static uint32_t payload_digest(const struct packet *p)
+{
+    size_t n = p->payload_have < 32 ? p->payload_have : 32;
+    return n ? (uint32_t)digest_finish(digest_bytes(DIGEST_START, p->payload, n)) : 0;
+}
+
+struct offsets flow_offsets(const struct flow *f, const struct packet *p)
+{
+    const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
+    bool acks = other->seq_known && (p->flags & TSCOPE_ACK);
+    return (struct offsets){.since_other_ns = other->packets ? p->time_ns - other->last_ns : TSCOPE_NO_NS,
+                            .seq = self->seq_known ? serial_minus(p->seq, self->next_seq) : INT32_MIN,
+                            .ack = acks ? serial_minus(p->ack, other->next_seq) : INT32_MIN};
+}
+
+bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct offsets o, unsigned what)
+{
+    struct tscope_trace *row = trace_add(s, f);
+    if (!row)
+        return false;
+    *row = (struct tscope_trace){
+        .frame = p->frame, .time_ns = p->time_ns, .since_other_ns = o.since_other_ns, .seq = p->seq, .ack = p->ack,
+        .seq_offset = o.seq, .ack_offset = o.ack, .payload_length = p->payload_length,
+        .payload_digest = payload_digest(p), .window = p->window, .ip_id = p->ip_id, .flags = p->flags,
+        .what = (uint16_t)what, .options_digest = p->options_digest, .options_length = p->options_length,
+        .from_server = p->from, .ttl = p->ttl, .tos = p->tos, .ip_flags = p->ip_flags};
+    if (p->anomalies & TSCOPE_AN_PAYLOAD_CUT)
+        row->what |= TSCOPE_WHAT_CUT;
+    return true;
+}
+
+/* The sender's latest packet, before a reset that is to be compared with it. */
+static void trace_reference(struct tscope_scan *s, struct flow *f, unsigned from)
+{
+    const struct side *self = &f->side[from];
+    struct tscope_trace *row = self->packets ? trace_add(s, f) : NULL;
+    if (!row)
+        return;
+    *row = (struct tscope_trace){
+        .frame = self->last_frame, .time_ns = self->last_ns, .since_other_ns = TSCOPE_NO_NS, .seq = self->next_seq,
+        .seq_offset = INT32_MIN, .ack_offset = INT32_MIN, .window = self->window, .ip_id = self->ip_id,
+        .flags = self->last_flags, .what = TSCOPE_WHAT_REFERENCE, .ttl = self->ttl, .from_server = (uint8_t)from};
+}
+
+static bool unanswered(const struct flow *f)
+{
+    return f->trigger != TSCOPE_TRIGGER_NONE && f->answer_ns == TSCOPE_NO_NS;
+}
+
+/* Whether this packet is one of the telling ones. */
+static bool is_telling(struct flow *f, const struct packet *p, unsigned what)
+{
+    struct side *self = &f->side[p->from], *other = &f->side[!p->from];
+    if (self->packets + other->packets < FIRST_ROWS || (p->flags & (TSCOPE_SYN | TSCOPE_FIN | TSCOPE_RST)))
+        return true;
+    if ((self->flags | other->flags) & (TSCOPE_RST | TSCOPE_FIN)) {
+        if (self->after_reset >= ROWS_AFTER_RESET)
+            return false;
+        self->after_reset++;
+        return true;
+    }
+    if (!unanswered(f) || f->silent_rows >= ROWS_UNANSWERED)
+        return false;
+    if (p->from == f->client && !(what & TSCOPE_WHAT_RETRANSMISSION))
+        return false;
+    f->silent_rows++;
+    return true;
+}
+
+/* What was traced of a flow that goes well is let go when its first packets are over: the pages serve the next one. */
+static void release_when_well(struct tscope_scan *s, struct flow *f)
+{
+    if (f->trace_count && !f->marks && f->answer_ns != TSCOPE_NO_NS &&
+        f->side[0].packets + f->side[1].packets == FIRST_ROWS &&
+        !((f->side[0].flags | f->side[1].flags) & (TSCOPE_RST | TSCOPE_FIN))) {
+        trace_release(&s->traces, f);
+        f->side[0].traced = f->side[1].traced = false;
+        f->facts |= TSCOPE_FACT_TRACE_RELEASED;
+    }
+}
+
+/* ---------------------------------------------------------------- resets */
+
+static uint32_t marks_of_reset(const struct flow *f, const struct packet *p)
+{
+    const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
+    bool server = p->from != f->client;
+    uint32_t marks = 0;
+    if (server && (other->flags & TSCOPE_SYN) && !self->ttl_max && !other->bytes)
+        return TSCOPE_MARK_RST_ON_SYN;
+    if (self->ttl_max && (p->ttl < self->ttl_min || p->ttl > self->ttl_max))
+        marks |= TSCOPE_MARK_RST_UNLIKE;
+    if (self->in_reset_run)
+        marks |= TSCOPE_MARK_RST_REPEATED;
+    if (self->seq_known && p->seq != self->next_seq && !(other->ack_known && p->seq == other->last_ack))
+        marks |= TSCOPE_MARK_RST_SEQUENCE;
+    if (p->payload_length)
+        marks |= TSCOPE_MARK_RST_PAYLOAD;
+    if (p->flags & ~(unsigned)(TSCOPE_RST | TSCOPE_ACK | TSCOPE_ECE | TSCOPE_CWR))
+        marks |= TSCOPE_MARK_RST_FLAGS;
+    if (p->ip_id && other->packets && p->ip_id == other->ip_id)
+        marks |= TSCOPE_MARK_RST_IP_ID;
+    if (server && f->trigger && !(self->flags & TSCOPE_FIN)) {
+        marks |= TSCOPE_MARK_RST_AFTER_TRIGGER;
+        if (f->rtt_server_ns > 0 && p->time_ns - f->trigger_ns < f->rtt_server_ns / 4 * 3)
+            marks |= TSCOPE_MARK_RST_TOO_EARLY;
+    }
+    return marks;
+}
+
+static bool take_reset(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from];
+    if (self->packets && !self->traced)
+        trace_reference(s, f, p->from);
+    bool traced = flow_trace(s, f, p, flow_offsets(f, p), self->resets ? TSCOPE_WHAT_AFTER_RST : 0);
+    flow_mark(s, f, marks_of_reset(f, p));
+    if (p->from != f->client && (!f->trigger || (self->flags & TSCOPE_FIN)))
+        self->plain_rst_ttl = p->ttl;
+    self->resets++;
+    self->flags |= p->flags;
+    self->in_reset_run = true;
+    add_history(f, p, false);
+    return traced;
+}
+
+/* ---------------------------------------------------------------- sequence numbers, handshake, trigger */
+
+static unsigned place_in_stream(struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from];
+    uint32_t length = p->payload_length + ((p->flags & TSCOPE_SYN) != 0) + ((p->flags & TSCOPE_FIN) != 0);
+    unsigned what = 0;
+    if (!self->seq_known) {
+        self->seq_known = true;
+        self->next_seq = p->seq + length;
+        return 0;
+    }
+    int32_t offset = serial_minus(p->seq, self->next_seq);
+    if (offset > 0) {
+        what = TSCOPE_WHAT_AHEAD;
+        if (offset < BIG_JUMP)
+            self->missing += (uint32_t)offset;
+    } else if (offset < 0 && length) {
+        bool probe = offset == -1 && p->payload_length <= 1 && !(p->flags & (TSCOPE_SYN | TSCOPE_FIN));
+        what = probe ? TSCOPE_WHAT_KEEP_ALIVE : TSCOPE_WHAT_RETRANSMISSION;
+        if (!probe && p->payload_length)
+            self->retransmissions++;
+        self->missing -= length < self->missing ? length : self->missing;
+    } else if (offset == -1 && !length) {
+        what = TSCOPE_WHAT_KEEP_ALIVE;
+    }
+    if (serial_minus(p->seq + length, self->next_seq) > 0)
+        self->next_seq = p->seq + length;
+    return what;
+}
+
+static void take_ack(struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from], *other = &f->side[!p->from];
+    if (!(p->flags & TSCOPE_ACK))
+        return;
+    self->last_ack = p->ack;
+    if (!self->ack_known || serial_minus(p->ack, self->acked) > 0)
+        self->acked = p->ack;
+    self->ack_known = true;
+    int32_t ahead = other->seq_known ? serial_minus(p->ack, other->next_seq) : 0;
+    if (!other->seq_known) {
+        other->seq_known = true;
+        other->next_seq = p->ack;
+    } else if (ahead > 0 && ahead < BIG_JUMP) {        /* acknowledged, but not in the capture */
+        other->missing += (uint32_t)ahead;
+        other->next_seq = p->ack;
+    }
+    if (p->from == f->client || !f->trigger)
+        return;
+    int32_t taken = serial_minus(p->ack, f->trigger_seq);
+    if (taken > (int32_t)f->trigger_acked)
+        f->trigger_acked = (uint32_t)taken < f->trigger_length ? (uint32_t)taken : f->trigger_length;
+    if ((f->facts & TSCOPE_FACT_TRIGGER_REPEATED) && taken < (int32_t)f->trigger_length)
+        f->late_unacked = true;
+}
+
+static void take_handshake(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from];
+    bool from_client = p->from == f->client;
+    if (p->flags & TSCOPE_SYN) {
+        if ((p->flags & TSCOPE_ACK) && (self->flags & TSCOPE_SYN) && self->isn != p->seq)
+            flow_mark(s, f, TSCOPE_MARK_SYN_ACK_CONFLICT);
+        if (!(self->flags & TSCOPE_SYN))
+            self->isn = p->seq;
+        if (from_client) {
+            f->facts |= TSCOPE_FACT_SYN;
+            f->syn_ns = p->time_ns;
+        } else if (p->flags & TSCOPE_ACK) {
+            if (f->syn_ns != TSCOPE_NO_NS && f->rtt_server_ns == TSCOPE_NO_NS)
+                f->rtt_server_ns = p->time_ns - f->syn_ns;
+            f->facts |= TSCOPE_FACT_SYN_ACK;
+            f->syn_ack_ns = p->time_ns;
+        }
+    } else if (from_client && (f->facts & TSCOPE_FACT_SYN_ACK) && (p->flags & TSCOPE_ACK) &&
+               !(f->facts & TSCOPE_FACT_HANDSHAKE)) {
+        f->rtt_client_ns = p->time_ns - f->syn_ack_ns;
+        if (f->facts & TSCOPE_FACT_SYN)
+            f->facts |= TSCOPE_FACT_HANDSHAKE;
+    }
+}
+
+/* The trigger is what the client sends before the server's first payload, from its first byte on. */
+static unsigned take_client_payload(struct tscope_scan *s, struct flow *f, const struct packet *p, unsigned what)
+{
+    struct side *self = &f->side[p->from];
+    bool whole = (self->flags & TSCOPE_SYN) != 0;
+    if (!f->trigger && f->answer_ns == TSCOPE_NO_NS && (whole || f->name_state != NAME_DONE)) {
+        f->trigger = TSCOPE_TRIGGER_DATA;
+        f->trigger_frame = p->frame;
+        f->trigger_ns = p->time_ns;
+        f->trigger_seq = whole ? self->isn + 1 : p->seq;
+    }
+    if (f->trigger && f->answer_ns == TSCOPE_NO_NS) {
+        int32_t length = serial_minus(self->next_seq, f->trigger_seq);
+        if (length > 0 && length < BIG_JUMP)
+            f->trigger_length = (uint32_t)length;
+        if (what & TSCOPE_WHAT_RETRANSMISSION)
+            f->facts |= TSCOPE_FACT_TRIGGER_REPEATED;
+        else
+            what |= TSCOPE_WHAT_TRIGGER;
+    }
+    if (f->name_state != NAME_DONE && p->payload_have)
+        stream_take(s, f, p);
+    return what;
+}
+
+static void take_server_payload(struct flow *f, const struct packet *p, unsigned what)
+{
+    if (f->trigger && f->answer_ns == TSCOPE_NO_NS && !(what & TSCOPE_WHAT_KEEP_ALIVE))
+        f->answer_ns = p->time_ns;
+}
+
+/* ---------------------------------------------------------------- copies */
+
+/* The same frame again, from a mirror port or a second interface: identical down to the IP ID, at once.  Resets are not
+ * asked: several alike are what some injectors send. */
+static bool is_copy(const struct flow *f, const struct packet *p)
+{
+    const struct side *self = &f->side[p->from];
+    return self->packets && p->flags == self->last_flags && p->ip_id == self->ip_id && p->window == self->window &&
+           p->payload_length == self->last_length && p->ack == self->last_ack &&
+           p->seq + p->payload_length + ((p->flags & TSCOPE_SYN) != 0) + ((p->flags & TSCOPE_FIN) != 0) ==
+               self->next_seq &&
+           p->time_ns - self->last_ns < (p->ip_id ? SECOND / 20 : SECOND / 1000) &&
+           (p->payload_length || (p->flags & (TSCOPE_SYN | TSCOPE_FIN)) || p->ip_id);
+}
+
+/* Resets are copies only where the flow's other packets come in copies too. */
+static bool is_reset_copy(const struct flow *f, const struct packet *p)
+{
+    const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
+    return self->resets && p->ip_id == self->ip_id && 2u * ((uint32_t)self->copies + other->copies) >=
+                                                          self->packets + other->packets &&
+           (self->copies || other->copies);
+}
+
+static void remember(struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from];
+    self->last_frame = p->frame;
+    self->last_ns = p->time_ns;
+    self->ip_id = p->ip_id;
+    self->window = p->window;
+    self->last_flags = p->flags;
+    self->last_length = (uint16_t)p->payload_length;
+    self->ttl = p->ttl;
+    if (!(p->flags & TSCOPE_RST)) {
+        if (!self->ttl_max)
+            self->ttl_first = self->ttl_min = self->ttl_max = p->ttl;
+        if (p->ttl < self->ttl_min)
+            self->ttl_min = p->ttl;
+        if (p->ttl > self->ttl_max)
+            self->ttl_max = p->ttl;
+    }
+}
+
+static bool take_segment(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from];
+    struct offsets offsets = flow_offsets(f, p);
+    unsigned what = self->resets ? TSCOPE_WHAT_AFTER_RST : 0;
+    take_handshake(s, f, p);
+    what |= place_in_stream(f, p);
+    self->flags |= p->flags;
+    if (p->payload_length && p->from == f->client)
+        what = take_client_payload(s, f, p, what);
+    else if (p->payload_length)
+        take_server_payload(f, p, what);
+    take_ack(f, p);
+    if (self->resets)
+        flow_mark(s, f, TSCOPE_MARK_SENDS_AFTER_RST);
+    add_history(f, p, (what & TSCOPE_WHAT_RETRANSMISSION) != 0);
+    return is_telling(f, p, what) && flow_trace(s, f, p, offsets, what);
+}
+
+static void take_copy(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from];
+    if (self->copies < UINT16_MAX)
+        self->copies++;
+    f->facts |= TSCOPE_FACT_COPIES;
+    if ((p->flags & TSCOPE_RST) || self->packets < FIRST_ROWS)
+        flow_trace(s, f, p, flow_offsets(f, p), TSCOPE_WHAT_DUPLICATE);
+}
+
+void flow_tcp(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    struct side *self = &f->side[p->from];
+    bool reset = (p->flags & TSCOPE_RST) != 0;
+    find_client(f, p);
+    f->anomalies |= p->anomalies;
+    if (reset ? is_reset_copy(f, p) : is_copy(f, p)) {
+        take_copy(s, f, p);
+        return;
+    }
+    self->traced = reset ? take_reset(s, f, p) : take_segment(s, f, p);
+    f->side[!p->from].in_reset_run = false;
+    self->packets++;
+    self->bytes += p->payload_length;
+    remember(f, p);
+    set_deadline(s, f, p);
+    release_when_well(s, f);
+}

@@ -1,0 +1,117 @@
+/* IPv4 (RFC 791) and IPv6 (RFC 8200). */
+#include "core.h"
+
+static enum layer ip_odd(struct packet *p, uint32_t anomaly)
+{
+    p->anomalies |= anomaly;
+    return LAYER_NONE;
+}
+
+static void map_address(uint8_t out[16], const uint8_t *ipv4)
+{
+    memset(out, 0, 10);
+    out[10] = out[11] = 0xff;
+    memcpy(out + 12, ipv4, 4);
+}
+
+/* The cursor shall end where the packet ends: what follows is padding of the link.  `claimed` is what the header says
+ * is left; more than the capture has means that it was cut, more than the frame ever had that the header is wrong. */
+static void limit_to(struct cursor *c, struct packet *p, size_t claimed)
+{
+    size_t have = cursor_left(c);
+    p->payload_length = (uint32_t)claimed;
+    if (claimed > have) {
+        p->anomalies |= TSCOPE_AN_PAYLOAD_CUT;
+        if (p->captured_length >= p->wire_length)
+            p->anomalies |= TSCOPE_AN_IP_HEADER;
+    }
+    cursor_limit(c, claimed);
+}
+
+enum layer decode_ipv4(struct cursor *c, struct packet *p)
+{
+    size_t before = cursor_left(c);
+    const uint8_t *h = cursor_take(c, 20);
+    if (!h)
+        return ip_odd(p, TSCOPE_AN_IP_CUT);
+    if (h[0] >> 4 != 4)
+        return ip_odd(p, TSCOPE_AN_IP_VERSION);
+    size_t header = (size_t)(h[0] & 15) * 4, total = load_be16(h + 2);
+    if (total == 0)                                    /* segmentation offload: the card was to fill it in */
+        total = before > 65535 ? 65535 : before;
+    if (header < 20 || total < header)
+        return ip_odd(p, TSCOPE_AN_IP_HEADER);
+    p->ip_version = 4;
+    p->tos = h[1];
+    p->ip_id = load_be16(h + 4);
+    uint16_t fragment = load_be16(h + 6);
+    p->ip_flags = (uint8_t)((fragment & 0x2000 ? 1 : 0) | (fragment & 0x4000 ? 2 : 0) | (fragment & 0x8000 ? 4 : 0));
+    p->ttl = h[8];
+    map_address(p->source, h + 12);
+    map_address(p->destination, h + 16);
+    p->protocol = h[9];
+    if (!cursor_skip(c, header - 20))
+        return ip_odd(p, TSCOPE_AN_IP_CUT);
+    limit_to(c, p, total - header);
+    if (fragment & 0x3fff)
+        return ip_odd(p, TSCOPE_AN_IP_FRAGMENT);
+    return layer_of_ip_protocol(h[9], p);
+}
+
+/* Length of an extension header in bytes, or 0 where `type` is none that is stepped over. */
+static size_t extension_length(uint8_t type, const uint8_t *h)
+{
+    switch (type) {
+    case 0: case 43: case 60: case 135: case 139: case 140:
+        return ((size_t)h[1] + 1) * 8;
+    case 51:
+        return ((size_t)h[1] + 2) * 4;
+    case 44:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+static bool is_extension(uint8_t type)
+{
+    static const uint8_t anything[2];
+    return extension_length(type, anything) != 0;
+}
+
+static enum layer after_extensions(struct cursor *c, struct packet *p, uint8_t next)
+{
+    for (unsigned n = 0; is_extension(next); n++) {    /* advances >= 8 */
+        struct cursor peek = *c;
+        const uint8_t *h = cursor_take(&peek, 8);
+        if (!h || n == MAX_EXTENSIONS)
+            return ip_odd(p, TSCOPE_AN_IP6_EXTENSION);
+        size_t length = extension_length(next, h);
+        if (next == 44 && (load_be16(h + 2) & 0xfff9)) {
+            p->protocol = h[0];
+            return ip_odd(p, TSCOPE_AN_IP_FRAGMENT);
+        }
+        if (!cursor_skip(c, length))
+            return ip_odd(p, TSCOPE_AN_IP6_EXTENSION);
+        p->payload_length -= length < p->payload_length ? (uint32_t)length : p->payload_length;
+        next = h[0];
+    }
+    return layer_of_ip_protocol(next, p);
+}
+
+enum layer decode_ipv6(struct cursor *c, struct packet *p)
+{
+    const uint8_t *h = cursor_take(c, 40);
+    if (!h)
+        return ip_odd(p, TSCOPE_AN_IP_CUT);
+    if (h[0] >> 4 != 6)
+        return ip_odd(p, TSCOPE_AN_IP_VERSION);
+    p->ip_version = 6;
+    p->tos = (uint8_t)((h[0] & 15) << 4 | h[1] >> 4);
+    p->ttl = h[7];
+    memcpy(p->source, h + 8, 16);
+    memcpy(p->destination, h + 24, 16);
+    size_t length = load_be16(h + 4);
+    limit_to(c, p, length ? length : cursor_left(c));  /* 0: jumbo or offload */
+    return after_extensions(c, p, h[6]);
+}

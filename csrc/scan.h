@@ -1,0 +1,289 @@
+/* The state of one scan, and what its units offer each other.  One owner: everything here is freed by tscope_free. */
+#ifndef TSCOPE_SCAN_H
+#define TSCOPE_SCAN_H
+
+#include "core.h"
+#include "table.h"
+#include "wheel.h"
+
+#define NONE UINT32_MAX
+
+/* ---------------------------------------------------------------- the capture's clock (clock.c) */
+
+/* Packet time, made fit for timers: it never runs back, and a jump of over an hour moves it only when eight packets in
+ * a row agree. */
+struct clock {
+    int64_t now;
+    int64_t proposed;
+    unsigned agreeing;
+    bool started;
+};
+
+/* True where the clock jumped (the caller tells the user). */
+bool clock_advance(struct clock *c, int64_t time_ns, int64_t *jump);
+
+/* ---------------------------------------------------------------- traces (trace.c) */
+
+enum { PAGE_ROWS = 8, MAX_TRACE = 4096 };
+
+struct trace_page {
+    uint32_t next;
+    uint32_t owner;               /* flow; NONE: free */
+    uint32_t used;
+};
+
+/* A pool of pages of rows.  When it is dry, a hand goes round and takes the pages of the first unmarked flow it meets:
+ * about the oldest, and always the same for the same packets. */
+struct traces {
+    struct tscope_trace **blocks; /* rows, in blocks of BLOCK_PAGES pages */
+    struct trace_page *pages;
+    uint32_t n_pages, room, limit;
+    uint32_t free;
+    uint32_t hand;
+};
+
+/* ---------------------------------------------------------------- first bytes of a stream (stream.c) */
+
+struct stream;
+
+/* ---------------------------------------------------------------- flows (flow_*.c) */
+
+/* What one end did. */
+struct side {
+    int64_t last_ns;
+    uint64_t last_frame;
+    uint64_t bytes;
+    uint32_t packets;
+    uint32_t next_seq;            /* after the highest byte it sent (or that the other end acknowledged) */
+    uint32_t acked;               /* highest acknowledgement number that it sent */
+    uint32_t last_ack;
+    uint32_t isn;
+    uint32_t missing;
+    uint32_t resets;
+    uint32_t retransmissions;
+    uint16_t window, ip_id;
+    uint16_t flags;               /* all, or-ed */
+    uint16_t last_flags;
+    uint16_t last_length;
+    uint16_t copies;
+    uint8_t ttl, ttl_first, ttl_min, ttl_max;   /* of packets that are not resets */
+    uint8_t plain_rst_ttl;        /* of a reset that answers no trigger: closed port, after FIN; 0: none */
+    uint8_t after_reset;          /* rows traced since a reset or FIN */
+    bool seq_known, ack_known;
+    bool traced;                  /* its latest packet stands in the trace */
+    bool in_reset_run;            /* sent a reset, and the other end nothing since */
+};
+
+enum name_state { NAME_WANTED, NAME_WAITS, NAME_DONE };
+
+struct flow {
+    struct flow_key key;
+    struct side side[2];          /* by end of the key */
+    struct wheel_link link;
+    uint64_t number;
+    uint64_t first_frame;
+    int64_t first_ns;
+    int64_t deadline;
+    int64_t syn_ns, syn_ack_ns;
+    int64_t rtt_server_ns, rtt_client_ns;
+    int64_t trigger_ns, answer_ns;
+    uint64_t trigger_frame;
+    uint8_t *name;
+    struct stream *stream;
+    uint32_t marks, facts, anomalies;
+    uint32_t trigger_seq, trigger_length, trigger_acked;
+    uint32_t trace_first, trace_last, trace_count;
+    uint32_t interface;
+    uint32_t tag;                 /* of its hash */
+    uint32_t index;               /* its own place */
+    uint16_t name_length, vlan;
+    uint8_t client;               /* end of the key */
+    uint8_t client_by;
+    uint8_t trigger, name_from, name_state;
+    uint8_t ip_version;
+    uint8_t silent_rows;          /* of the server, traced while the trigger is unanswered */
+    uint8_t history_length;
+    uint16_t history_seen;
+    bool closed;                  /* reset, or closed by both: its deadline stands */
+    bool late_unacked;
+    bool alive;
+    uint8_t history[16];          /* letter, 0x80: sent by end 1 */
+};
+
+enum { FLOWS_PER_BLOCK = 1024 };
+
+struct flows {
+    struct flow **blocks;
+    struct table_slot *slots;     /* hash tag and index + 1 */
+    struct wheel plain, marked;   /* unmarked flows are evicted first */
+    struct hash_key key;
+    uint64_t started;             /* also the number of the latest flow */
+    uint64_t evicted;
+    uint32_t n_blocks, used;      /* flows ever allocated */
+    uint32_t live, peak, limit;
+    uint32_t mask;
+    uint32_t free;                /* list of free flows, linked by link.later */
+};
+
+struct table_slot {
+    uint32_t tag, index;
+};
+
+/* ---------------------------------------------------------------- candidates (candidates.c) */
+
+struct chunk {
+    struct tscope_batch batch;
+    uint64_t spilled_at;          /* offset in the spill file, where `spilled` */
+    size_t bytes;
+    size_t room_flows, room_trace, room_transactions, room_messages, room_text;
+    bool spilled;
+};
+
+struct candidates {
+    struct chunk *chunks;
+    size_t n_chunks, room, taken;
+    size_t held;                  /* bytes in memory */
+    uint64_t spill_end;
+    int spill;                    /* descriptor; -1: none yet */
+    uint64_t count;
+};
+
+/* ---------------------------------------------------------------- context (context.c) */
+
+struct context {
+    struct table servers, near, resolvers, answers, addresses;
+};
+
+/* ---------------------------------------------------------------- DNS transactions (transactions.c) */
+
+struct transactions {
+    struct table live;
+    struct wheel wheel;
+    uint64_t started, evicted;
+};
+
+/* ---------------------------------------------------------------- the scan */
+
+struct output {
+    struct tscope_packet *packets;
+    struct tscope_flow *flows;
+    uint8_t *text;
+    size_t n_packets, n_flows, n_text, room_flows, room_text;
+};
+
+struct tscope_scan {
+    struct tscope_options options;
+    struct hash_key key;
+    struct reader reader;
+    struct clock clock;
+    struct flows flows;
+    struct traces traces;
+    struct transactions transactions;
+    struct context context;
+    struct candidates candidates;
+    struct output output;
+    struct tscope_notice notices[MAX_NOTICES];
+    struct tscope_summary sum;
+    struct packet group[GROUP];
+    struct dns_message dns;       /* scratch */
+    struct hello hello;           /* scratch */
+    uint8_t scratch[MAX_HELLO];
+    uint8_t *buffer;              /* bytes read and not yet used: from `start`, `filled` of them */
+    size_t start, filled, room;
+    size_t stream_bytes;          /* held by all streams */
+    uint64_t offset;              /* of buffer[start] or of what is being fed, in the input */
+    int64_t last_ns;              /* time of the frame before */
+    int failure;                  /* the code that ended reading; memory: nothing more is taken */
+    bool ended;
+};
+
+void note(struct tscope_scan *s, int code, uint64_t offset, uint64_t need, uint64_t have);
+void out_of_memory(struct tscope_scan *s);
+
+/* trace.c */
+int traces_init(struct traces *t, uint64_t bytes);
+void traces_end(struct traces *t);
+struct tscope_trace *trace_add(struct tscope_scan *s, struct flow *f);
+void trace_release(struct traces *t, struct flow *f);
+/* Copies a flow's rows to `out` (f->trace_count of them), turned so that from_server is right. */
+void trace_copy(const struct traces *t, const struct flow *f, struct tscope_trace *out);
+
+/* flow_table.c */
+int flows_init(struct tscope_scan *s);
+void flows_end(struct tscope_scan *s);
+static inline struct flow *flow_at(const struct flows *t, uint32_t index)
+{
+    return &t->blocks[index / FLOWS_PER_BLOCK][index % FLOWS_PER_BLOCK];
+}
+void flow_prefetch_slot(const struct flows *t, uint64_t hash);
+void flow_prefetch(const struct flows *t, uint64_t hash);
+/* The packet's flow, new where there is none; NULL: no memory. */
+struct flow *flow_of(struct tscope_scan *s, const struct packet *p);
+void flow_mark(struct tscope_scan *s, struct flow *f, uint32_t marks);
+void flows_expire(struct tscope_scan *s);
+void flows_clock_set_back(struct tscope_scan *s);
+void flows_finish(struct tscope_scan *s);
+
+/* flow_tcp.c, flow_udp.c: what a packet changes in its flow */
+void flow_tcp(struct tscope_scan *s, struct flow *f, const struct packet *p);
+void flow_udp(struct tscope_scan *s, struct flow *f, const struct packet *p);
+void flow_client(struct flow *f, unsigned end, unsigned by);
+bool flow_starts_anew(const struct flow *f, const struct packet *p);
+int64_t flow_timeout(const struct flow *f);
+
+/* Where a packet stands against what its flow was before it. */
+struct offsets {
+    int64_t since_other_ns;
+    int32_t seq, ack;
+};
+struct offsets flow_offsets(const struct flow *f, const struct packet *p);
+/* A row of the trace for this packet; false where none could be had. */
+bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct offsets o, unsigned what);
+
+/* flow_final.c */
+void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by);
+
+/* stream.c */
+/* Client payload while the name is wanted. */
+void stream_take(struct tscope_scan *s, struct flow *f, const struct packet *p);
+void stream_end(struct tscope_scan *s, struct flow *f);
+
+/* transactions.c */
+int transactions_init(struct tscope_scan *s);
+void transactions_end(struct tscope_scan *s);
+void transactions_packet(struct tscope_scan *s, struct flow *f, const struct packet *p);
+void transactions_expire(struct tscope_scan *s);
+void transactions_clock_set_back(struct tscope_scan *s);
+void transactions_finish(struct tscope_scan *s);
+
+/* context.c */
+int context_init(struct tscope_scan *s);
+void context_end(struct tscope_scan *s);
+uint64_t context_evicted(const struct tscope_scan *s);
+void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *name, const uint8_t rst_ttl);
+void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *text,
+                     struct tscope_flow_context *out);
+/* Which live transaction a resolver answered last: its successor's IP ID is told to it. */
+struct answered {
+    uint64_t number;
+    uint32_t index;
+    int32_t ip_id;                /* -1: none */
+};
+/* A first answer: *before becomes the resolver's answer before this one.  True: it came impossibly fast. */
+bool context_answer(struct tscope_scan *s, const uint8_t resolver[16], int64_t rtt_ns, struct answered now,
+                    struct answered *before);
+void context_transaction(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
+                         const uint8_t *name);
+void context_of_transaction(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
+                            const uint8_t *text, struct tscope_transaction_context *out);
+
+/* candidates.c */
+void candidates_init(struct candidates *c);
+void candidates_end(struct candidates *c);
+bool candidates_flow(struct tscope_scan *s, const struct tscope_flow *row, const struct flow *f);
+bool candidates_transaction(struct tscope_scan *s, const struct tscope_transaction *row,
+                            const struct tscope_message *messages, const uint8_t *name, int32_t id_before,
+                            int32_t id_after);
+int candidates_take(struct tscope_scan *s, struct tscope_batch **batch);
+
+#endif

@@ -1,0 +1,230 @@
+/* The first bytes of a client's stream, put in order until they give a name.
+ *
+ * Nearly every hello or request comes whole in the first segment, and is read where it lies.  Only where it does not, a
+ * buffer is made: of at most MAX_HELLO bytes, with the holes that out-of-order segments leave.  Bytes seen first stay;
+ * other bytes for the same place are a conflict, which is noted and never chosen silently. */
+#include "memory.h"
+#include "scan.h"
+
+enum { FIRST_ROOM = 4096, MAX_PARTS = 8, STREAM_BUDGET = 64 << 20 };
+
+struct part {
+    uint32_t from, to;            /* bytes that are there; parts are in order and do not touch */
+};
+
+struct stream {
+    uint8_t *data;
+    uint32_t room;
+    uint32_t wanted;              /* not worth parsing before so many bytes are there */
+    uint32_t line;                /* of http_request */
+    uint32_t n_parts;
+    struct part parts[MAX_PARTS];
+};
+
+void stream_end(struct tscope_scan *s, struct flow *f)
+{
+    if (!f->stream)
+        return;
+    s->stream_bytes -= f->stream->room;
+    mem_free(f->stream->data);
+    mem_free(f->stream);
+    f->stream = NULL;
+}
+
+static bool set_name(struct tscope_scan *s, struct flow *f, const struct hello *h, unsigned from)
+{
+    if (!h->name_length)
+        return true;
+    f->name = mem_new(h->name_length, 1);
+    if (!f->name) {
+        s->sum.names_dropped++;
+        return false;
+    }
+    for (uint16_t i = 0; i < h->name_length; i++) {
+        uint8_t ch = h->name[i];
+        f->name[i] = ch >= 'A' && ch <= 'Z' ? (uint8_t)(ch | 0x20) : ch;
+    }
+    f->name_length = h->name_length;
+    f->name_from = (uint8_t)from;
+    return true;
+}
+
+static void found(struct tscope_scan *s, struct flow *f, unsigned from_end, unsigned trigger)
+{
+    bool tls = trigger == TSCOPE_TRIGGER_TLS_HELLO;
+    flow_client(f, from_end, tls ? TSCOPE_BY_HELLO : TSCOPE_BY_REQUEST);
+    f->trigger = (uint8_t)trigger;
+    if (tls && s->hello.has_ech)
+        f->facts |= TSCOPE_FACT_ECH;
+    if (tls && !s->hello.has_sni)
+        f->facts |= TSCOPE_FACT_HELLO_NO_SNI;
+    set_name(s, f, &s->hello, tls ? TSCOPE_NAME_TLS_SNI : TSCOPE_NAME_HTTP_HOST);
+    f->facts &= ~(uint32_t)TSCOPE_FACT_NAME_INCOMPLETE;
+    f->name_state = NAME_DONE;
+}
+
+/* No name will come of this stream.  Without a SYN it is only bytes from the middle, and no trigger. */
+static void not_named(struct flow *f, unsigned from)
+{
+    f->name_state = NAME_DONE;
+    if (!(f->side[from].flags & TSCOPE_SYN))
+        f->trigger = TSCOPE_TRIGGER_NONE;
+}
+
+/* What the bytes from the stream's beginning give; *wanted and *line as in struct stream. */
+static enum parsed parse(struct tscope_scan *s, struct flow *f, unsigned from, const uint8_t *data, uint32_t length,
+                         uint32_t *wanted, uint32_t *line)
+{
+    enum parsed tls = tls_client_hello(data, length, s->scratch, &s->hello);
+    if (tls == PARSED_YES)
+        found(s, f, from, TSCOPE_TRIGGER_TLS_HELLO);
+    if (tls != PARSED_NO) {
+        *wanted = s->hello.length;
+        return tls;
+    }
+    enum parsed http = http_request(data, length, line, &s->hello);
+    if (http == PARSED_YES)
+        found(s, f, from, TSCOPE_TRIGGER_HTTP_REQUEST);
+    *wanted = s->hello.length;
+    return http;
+}
+
+static void give_up(struct tscope_scan *s, struct flow *f, unsigned from)
+{
+    f->facts |= TSCOPE_FACT_NAME_INCOMPLETE;
+    not_named(f, from);
+    stream_end(s, f);
+}
+
+static bool make_room(struct tscope_scan *s, struct stream *st, uint32_t to)
+{
+    uint32_t room = st->room ? st->room : FIRST_ROOM;
+    while (room < to)
+        room *= 2;
+    if (room == st->room)
+        return true;
+    uint8_t *data = s->stream_bytes + room > STREAM_BUDGET ? NULL : mem_resize(st->data, room, 1);
+    if (!data)
+        return false;
+    s->stream_bytes += room - st->room;
+    st->data = data;
+    st->room = room;
+    return true;
+}
+
+/* Adds [from, to) to the parts; false where there are too many holes. */
+static bool add_part(struct stream *st, uint32_t from, uint32_t to)
+{
+    uint32_t i = 0;
+    while (i < st->n_parts && st->parts[i].to < from)
+        i++;
+    uint32_t last = i;
+    while (last < st->n_parts && st->parts[last].from <= to) {
+        from = st->parts[last].from < from ? st->parts[last].from : from;
+        to = st->parts[last].to > to ? st->parts[last].to : to;
+        last++;
+    }
+    if (last == i && st->n_parts == MAX_PARTS)
+        return false;
+    memmove(&st->parts[i + 1], &st->parts[last], (st->n_parts - last) * sizeof st->parts[0]);
+    st->n_parts = st->n_parts - (last - i) + 1;
+    st->parts[i] = (struct part){from, to};
+    return true;
+}
+
+/* Copies what is not there yet; compares what is. */
+static void copy_new(struct flow *f, struct stream *st, uint32_t at, const uint8_t *bytes, uint32_t length)
+{
+    uint32_t done = 0;
+    for (uint32_t i = 0; i < st->n_parts && done < length; i++) {
+        struct part part = st->parts[i];
+        if (part.to <= at + done)
+            continue;
+        if (part.from >= at + length)
+            break;
+        if (part.from > at + done) {
+            memcpy(st->data + at + done, bytes + done, part.from - at - done);
+            done = part.from - at;
+        }
+        uint32_t both = (part.to < at + length ? part.to : at + length) - at;
+        if (memcmp(st->data + at + done, bytes + done, both - done))
+            f->anomalies |= TSCOPE_AN_TCP_OVERLAP;
+        done = both;
+    }
+    memcpy(st->data + at + done, bytes + done, length - done);
+}
+
+static bool insert(struct tscope_scan *s, struct flow *f, uint32_t at, const struct packet *p)
+{
+    struct stream *st = f->stream;
+    if (at >= MAX_HELLO)
+        return true;                                   /* beyond what is looked at */
+    uint32_t length = p->payload_have < MAX_HELLO - at ? p->payload_have : MAX_HELLO - at;
+    if (!make_room(s, st, at + length))
+        return false;
+    copy_new(f, st, at, p->payload, length);
+    return add_part(st, at, at + length);
+}
+
+static void take_into_buffer(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    struct stream *st = f->stream;
+    int32_t at = serial_minus(p->seq, f->trigger_seq);
+    if (at < 0)
+        return;
+    if (!insert(s, f, (uint32_t)at, p)) {
+        give_up(s, f, p->from);
+        return;
+    }
+    uint32_t there = st->parts[0].from == 0 ? st->parts[0].to : 0;
+    if (there < st->wanted || !there)
+        return;
+    enum parsed result = parse(s, f, p->from, st->data, there, &st->wanted, &st->line);
+    if (result == PARSED_MORE && there < MAX_HELLO)
+        return;
+    if (result != PARSED_YES) {
+        give_up(s, f, p->from);
+        return;
+    }
+    stream_end(s, f);
+}
+
+static void start_buffer(struct tscope_scan *s, struct flow *f, const struct packet *p, uint32_t wanted)
+{
+    f->stream = mem_new(1, sizeof *f->stream);
+    f->name_state = NAME_WAITS;
+    f->facts |= TSCOPE_FACT_NAME_INCOMPLETE;
+    if (!f->stream) {
+        give_up(s, f, p->from);
+        return;
+    }
+    f->stream->wanted = wanted;
+    take_into_buffer(s, f, p);
+}
+
+void stream_take(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    if (!f->trigger) {
+        f->name_state = NAME_DONE;
+        return;
+    }
+    if (f->name_state == NAME_WAITS) {
+        take_into_buffer(s, f, p);
+        return;
+    }
+    uint32_t wanted = 0, line = 0;
+    if (p->seq != f->trigger_seq) {                    /* its beginning is still to come */
+        if (serial_minus(p->seq, f->trigger_seq) > 0)
+            start_buffer(s, f, p, 0);
+        return;
+    }
+    enum parsed result = parse(s, f, p->from, p->payload, p->payload_have, &wanted, &line);
+    if (result == PARSED_NO)
+        not_named(f, p->from);
+    if (result == PARSED_MORE && p->payload_have < p->payload_length) {
+        f->facts |= TSCOPE_FACT_NAME_INCOMPLETE;       /* cut by the snap length: the rest will never come */
+        f->name_state = NAME_DONE;
+    } else if (result == PARSED_MORE) {
+        start_buffer(s, f, p, wanted);
+    }
+}

@@ -15,10 +15,18 @@ class FakeScan:
 
     def __init__(self, capture: str, records: Any = (), notices: Any = (), **counts: Any) -> None:
         self.notices: list[Notice] = list(notices)
-        values: dict[str, Any] = dict(
-            version="0.1", rules="0badcafe", format="pcap", frames=10, packets=9, bytes=1000, flows=3, candidates=1,
-            first_ns=1705759331000000000, last_ns=1705759391000000000,
-        )  # fmt: skip
+        values: dict[str, Any] = {
+            "version": "0.1",
+            "rules": "0badcafe",
+            "format": "pcap",
+            "frames": 10,
+            "packets": 9,
+            "bytes": 1000,
+            "flows": 3,
+            "candidates": 1,
+            "first_ns": 1705759331000000000,
+            "last_ns": 1705759391000000000,
+        }
         values.update(counts)
         self.summary = Summary(capture, **values)
         self.closed = False

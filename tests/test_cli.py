@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from fakes import FakeScan
 from records import check, finding, flow_record
-
 from tamperscope import cli
 from tamperscope.errors import CaptureError
 from tamperscope.model import Notice
@@ -33,7 +33,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def scan(source: str, **options: Any) -> FakeScan:
         known["calls"].append((source, options))
-        answer = known.get(source, known.get(os.path.basename(source)))
+        answer = known.get(source, known.get(pathlib.Path(source).name))
         if answer is None:
             answer = FakeScan(source)
         if isinstance(answer, Exception):
@@ -380,8 +380,8 @@ def scan(source, **options):
     {body}
 
 install(scan)
-from tamperscope.cli import main
-sys.exit(main())
+from tamperscope.cli import entry
+sys.exit(entry())
 """
 
 
@@ -396,7 +396,7 @@ def child(body: str, *argv: str, python: tuple[str, ...] = (), **options: Any) -
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("form", ["--json", "-v"])
 def test_interrupt_reports_what_was_found(number: int, status: int, form: str) -> None:
-    process = child('return FakeScan(source, slow([finding()], 60))', form, "a", "b")
+    process = child("return FakeScan(source, slow([finding()], 60))", form, "a", "b")
     assert process.stderr is not None and process.stderr.readline() == b"waiting\n"
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
@@ -433,7 +433,7 @@ def test_ignored_interrupt_stays_ignored() -> None:
 def test_interrupt_never_cuts_a_line() -> None:
     """Signals at any moment of a busy scan leave whole lines and a summary."""
     for delay in range(8):
-        process = child('return FakeScan(source, endless())', "--json", "--flows", "a")
+        process = child("return FakeScan(source, endless())", "--json", "--flows", "a")
         assert process.stdout is not None
         select.select([process.stdout], [], [], 20)
         head = os.read(process.stdout.fileno(), 10)
@@ -448,7 +448,7 @@ def test_interrupt_never_cuts_a_line() -> None:
 
 @pytest.mark.parametrize("form", [["--json", "--flows"], ["--flows"]])
 def test_closed_pipe_is_quiet(form: list[str]) -> None:
-    process = child('return FakeScan(source, endless())', *form, "a")
+    process = child("return FakeScan(source, endless())", *form, "a")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
@@ -457,7 +457,7 @@ def test_closed_pipe_is_quiet(form: list[str]) -> None:
 
 
 def test_full_disk() -> None:
-    with open("/dev/full", "wb") as full:
+    with pathlib.Path("/dev/full").open("wb") as full:
         process = child("return FakeScan(source)", "--json", "a", stdout=full)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 5
@@ -476,7 +476,7 @@ def test_closed_streams() -> None:
 
 def test_unbuffered_python_writes_all() -> None:
     process = child(
-        'return FakeScan(source, [flow_record(flow=i) for i in range(3000)])', "--json", "--flows", "a", python=("-u",)
+        "return FakeScan(source, [flow_record(flow=i) for i in range(3000)])", "--json", "--flows", "a", python=("-u",)
     )
     out, _ = process.communicate(timeout=20)
     assert len(out.splitlines()) == 3001 and process.returncode == 0

@@ -9,8 +9,8 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import finding, flow_record
 
+from records import finding, flow_record
 from tamperscope.model import Summary
 from tamperscope.report import jsonl
 from tamperscope.report.escape import quoted, visible
@@ -61,11 +61,11 @@ def test_visible_is_always_harmless(text: str | bytes) -> None:
 def test_every_character() -> None:
     """All of Unicode, so that a new table of it in a later Python is looked at too."""
     for code in range(sys.maxunicode + 1):
-        char = chr(code)
-        shown = visible(char)
-        if unicodedata.category(char)[0] in "CM" or unicodedata.category(char) in ("Zl", "Zp"):
-            assert shown != char, hex(code)
-        assert shown == char or shown.isascii()
+        category = unicodedata.category(chr(code))
+        if category in ("Cn", "Co") and code % 97:  # a million of them, alike
+            continue
+        if category[0] in "CM" or category in ("Zl", "Zp"):
+            assert visible(chr(code)) != chr(code) and visible(chr(code)).isascii(), hex(code)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from records import check, finding, flow_record, schema
 
+from records import check, finding, flow_record, schema
 from tamperscope.model import Finding, FlowRecord, Notice, Summary, iso_time, name_text
 
 KINDS = ("finding", "flow", "notice", "summary")

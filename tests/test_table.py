@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
+
 from fakes import FakeScan
 from records import finding, flow_record
-
 from tamperscope.model import Evidence, Finding
 from tamperscope.report.table import GROUPS, ROWS, Table, statement
 
@@ -29,10 +29,16 @@ def render(records: Any = (), width: int = 80, interrupted: bool = False, **opti
 
 
 def undecided(**changes: Any) -> Finding:
-    values: dict[str, Any] = dict(
-        mechanism="sni_drop", verdict="insufficient", confidence=None, proof="absence", injected_frames=[],
-        genuine_frames=[], missing=["control", "server_direction"], evidence=[],
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "mechanism": "sni_drop",
+        "verdict": "insufficient",
+        "confidence": None,
+        "proof": "absence",
+        "injected_frames": [],
+        "genuine_frames": [],
+        "missing": ["control", "server_direction"],
+        "evidence": [],
+    }
     values.update(changes)
     return finding(**values)
 
@@ -57,10 +63,16 @@ def test_finding_is_shown_with_its_proof() -> None:
 def test_nothing_found_says_what_was_looked_at() -> None:
     text = words(
         render(
-            flows=812, transactions=38, candidates=44, not_judged={"no_server_direction": 4, "cut": 40},
-            anomalies={"short_header": 2}, evicted=5, limits=["max_flows"], looked_for=("rst_injection", "sni_drop"),
+            flows=812,
+            transactions=38,
+            candidates=44,
+            not_judged={"no_server_direction": 4, "cut": 40},
+            anomalies={"short_header": 2},
+            evicted=5,
+            limits=["max_flows"],
+            looked_for=("rst_injection", "sni_drop"),
         )
-    )  # fmt: skip
+    )
     assert "No interference found in 812 flows and 38 DNS questions; 44 looked at closely." in text
     assert "Looked for: rst_injection, sni_drop." in text
     assert "Could not be judged: 44 flows (cut 40, no server direction 4)." in text

@@ -4,17 +4,20 @@ The catalogue of signatures: what is looked for, who has described it, and what 
 One TOML file a mechanism in ``data/signatures/``:
 
     mechanism = "rst_injection"
-    [[signature]]                 id, title, kind, predicate, strength, sources, look_alikes; seen and match where known
-    [[look_alike]]                id, what: an innocent process
-    [[source]]                    id, title, year, where, basis
+    [[signature]]        id, title, kind, predicate, strength, sources, look_alikes; optional: evidence, seen, match
+    [[look_alike]]       id, what: an innocent process
+    [[source]]           id, title, year, where, basis
 
-``kind`` is ``law`` (holds for any injector; its id is the evidence id of findings) or ``family`` (habits of a known
-box, for attribution only).  ``strength`` is ``proof`` (no look-alike makes it once the named ones are excluded),
+``kind`` is ``law`` (holds for any injector) or ``family`` (habits of a known box, for attribution only).  ``evidence``
+of a law names the observations that carry it, by the evidence ids of findings; a law without is known but not judged
+by.  ``strength`` is ``proof`` (no look-alike makes it once the named ones are excluded),
 ``statistical`` (needs counts or controls) or ``context`` (supports, never decides).  ``look_alikes`` of a signature
 pairs the id of a process with what tells it apart.  ``match`` holds the fields of a family for machines.
 An entry without id, source or look-alike is refused: a claim that nobody can check must not be made.
 """
 
+# pathlib would cost a plain scan its import.
+# ruff: noqa: PTH100, PTH118, PTH120, PTH123, PTH208
 from __future__ import annotations
 
 import os
@@ -23,7 +26,7 @@ from tamperscope.errors import CatalogueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
 MECHANISMS = (
@@ -33,6 +36,9 @@ MECHANISMS = (
 KINDS = ("law", "family")
 STRENGTHS = ("proof", "statistical", "context")
 BASES = ("read", "extract", "excerpt", "recalled")
+KEYS = frozenset(
+    ("id", "title", "kind", "predicate", "strength", "sources", "look_alikes", "evidence", "seen", "match")
+)
 MATCH_KEYS = frozenset((
     "flags", "count", "ip_id", "ip_id_min", "ip_id_max", "ip_id_step", "df", "ttl_initial", "window", "ack",
     "seq_steps", "payload", "extension", "residual_s", "scope", "direction", "renewed", "packets_after",
@@ -44,7 +50,7 @@ DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 class Source:
     """Where a statement comes from; ``basis`` says how well it was read (``extract``, ``recalled``: check first)."""
 
-    __slots__ = ("id", "title", "year", "where", "basis")
+    __slots__ = ("basis", "id", "title", "where", "year")
 
     def __init__(self, id: str, title: str, year: int, where: str, basis: str) -> None:
         self.id = id
@@ -57,7 +63,7 @@ class Source:
 class LookAlike:
     """An innocent process (``what``) and what tells it apart from one signature (``separates``)."""
 
-    __slots__ = ("id", "what", "separates")
+    __slots__ = ("id", "separates", "what")
 
     def __init__(self, id: str, what: str, separates: str) -> None:
         self.id = id
@@ -66,10 +72,20 @@ class LookAlike:
 
 
 class Signature:
-    """One entry; ``seen`` is a tuple of (year, where), ``match`` a dict or None."""
+    """One entry; ``evidence`` holds evidence ids, ``seen`` pairs of (year, where), ``match`` a dict or None."""
 
     __slots__ = (
-        "id", "mechanism", "title", "kind", "predicate", "strength", "sources", "look_alikes", "seen", "match",
+        "evidence",
+        "id",
+        "kind",
+        "look_alikes",
+        "match",
+        "mechanism",
+        "predicate",
+        "seen",
+        "sources",
+        "strength",
+        "title",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +98,7 @@ class Signature:
         strength: str,
         sources: tuple[Source, ...],
         look_alikes: tuple[LookAlike, ...],
+        evidence: tuple[str, ...] = (),
         seen: tuple[tuple[int, str], ...] = (),
         match: dict[str, Any] | None = None,
     ) -> None:
@@ -93,6 +110,7 @@ class Signature:
         self.strength = strength
         self.sources = sources
         self.look_alikes = look_alikes
+        self.evidence = evidence
         self.seen = seen
         self.match = match
 
@@ -196,8 +214,7 @@ class _File:
         return found
 
     def _signature(self, id: str, table: dict[str, Any]) -> Signature:
-        keys = {"id", "title", "kind", "predicate", "strength", "sources", "look_alikes", "seen", "match"}
-        self._known(table, keys, id)
+        self._known(table, KEYS, id)
         kind = self._word(table, "kind", id, KINDS)
         return Signature(
             id,
@@ -208,6 +225,7 @@ class _File:
             self._word(table, "strength", id, STRENGTHS),
             self._sources_of(id, table),
             self._look_alikes_of(id, table),
+            self._evidence(id, table, kind),
             self._seen(id, table),
             self._match(id, table, kind),
         )
@@ -232,6 +250,14 @@ class _File:
             self.used.add(("look_alike", name))
             found.append(LookAlike(name, self.look_alikes[name], separates))
         return tuple(found)
+
+    def _evidence(self, id: str, table: dict[str, Any], kind: str) -> tuple[str, ...]:
+        if "evidence" not in table:
+            return ()
+        names = self._list(table, "evidence", id, "leave it out where the law is not judged by")
+        if kind != "law" or not all(isinstance(name, str) and _is_id(name) for name in names):
+            raise self._error(id, "evidence: needs evidence ids, and a law")
+        return tuple(names)
 
     def _seen(self, id: str, table: dict[str, Any]) -> tuple[tuple[int, str], ...]:
         if "seen" not in table:
@@ -298,7 +324,7 @@ class _File:
             raise self._error(entry, f"year: {year!r} is no year")
         return year
 
-    def _known(self, table: dict[str, Any], keys: set[str] | frozenset[str], entry: str | None) -> None:
+    def _known(self, table: dict[str, Any], keys: Collection[str], entry: str | None) -> None:
         for key in table:
             if key not in keys:
                 raise self._error(entry, f"{key}: unknown key; known are {', '.join(sorted(keys))}")
@@ -308,4 +334,5 @@ class _File:
 
 
 def _is_id(id: str) -> bool:
-    return id.isascii() and id.replace(".", "a").replace("_", "a").isalnum() and id == id.lower() and id[0].isalpha()
+    letters = id.replace(".", "").replace("_", "")
+    return id.isascii() and letters.isalnum() and id == id.lower() and id[0].isalpha()

@@ -5,6 +5,8 @@ would cost a plain scan more time to import than a small capture takes to judge.
 Names are the bytes that came from packets; ``to_dict`` turns them into printable ASCII.
 """
 
+# Slots stand in the order of the JSON keys.
+# ruff: noqa: RUF023
 from __future__ import annotations
 
 TYPE_CHECKING = False

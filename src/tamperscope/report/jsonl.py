@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tamperscope.model import Finding, Notice, Summary
 
+
 def line(record: Finding | FlowRecord | Notice | Summary) -> str:
     """
     One record as a line of JSON, without the line break.

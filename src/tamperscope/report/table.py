@@ -259,7 +259,7 @@ class Table:
 class _Group:
     """Counts of all, and the strongest few, of one mechanism under one name."""
 
-    __slots__ = ("counts", "best")
+    __slots__ = ("best", "counts")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -318,9 +318,7 @@ def _order(groups: dict[tuple[str, bytes | None], _Group], summary: Summary) -> 
     return list(dict.fromkeys([*summary.findings, *(mechanism for mechanism, _ in groups)]))
 
 
-def _by_strength(
-    groups: dict[tuple[str, bytes | None], _Group], mechanism: str
-) -> list[tuple[bytes | None, _Group]]:
+def _by_strength(groups: dict[tuple[str, bytes | None], _Group], mechanism: str) -> list[tuple[bytes | None, _Group]]:
     mine = [(name, group) for (kind, name), group in groups.items() if kind == mechanism]
     return sorted(mine, key=lambda pair: _strength(pair[1].best[0]), reverse=True)
 

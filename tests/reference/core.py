@@ -60,8 +60,7 @@ class FlowTable:
         if "quoted" in p:
             if key in self.live:
                 p["side"] = 1 - int(ends[0] != key[1])
-                self.live[key].packets.append({**p, "length": 0, "payload": b"", "protocol": q["protocol"], "flags": p["flags"] << 16})
-                self.live[key].packets[-1]["flags"] = p["flags"]
+                self.live[key].packets.append({**p, "length": 0, "payload": b"", "protocol": q["protocol"], "flags": 0, "error": p["flags"]})
             return
         p["side"] = int(ends[0] != key[1])
         if key in self.live and self.live[key].is_reused_by(p):

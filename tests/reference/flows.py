@@ -342,8 +342,7 @@ class Flow:
         row["frame"], row["time_ns"], row["ttl"], row["ip_id"] = p["frame"], p["time_ns"], p["ttl"], p["ip_id"]
         row["from_server"] = p["from"]
         if p.get("quoted"):
-            row["from_server"] = 1 - p["from"]
-            row["what"], row["flags"], row["tos"] = WHAT["ICMP"], p["flags"], p["tos"]
+            row["what"], row["flags"], row["tos"] = WHAT["ICMP"], p["error"], p["tos"]
             row["seq"], row["ip_id"] = p["quoted"]["seq"] if p["quoted"]["protocol"] == 6 else 0, p["quoted"]["ip_id"]
             row["since_other_ns"], row["seq_offset"], row["ack_offset"] = -1, UNKNOWN, UNKNOWN
             return row

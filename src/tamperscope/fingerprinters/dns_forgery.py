@@ -86,11 +86,30 @@ class Answers:
             + self.flags_odd
             + self.fast
         )
-        # Only an answer with more signs than its rival is named; one that stands alone needs no rival.
-        worst = c.spread(c.largest(self.score, self.answer, 0))
+        self.two_senders = self._two_senders()
+        self.forged: Array = self._forged()
+
+    def _forged(self) -> Array:
+        """
+        Answers with more signs than the one that has the fewest; a lone answer with any.
+
+        Where no sign tells two senders apart, those are meant whose distance is not the last answer's: who sits nearer
+        answers sooner.
+        """
+        c = self.c
         best = c.spread(c.smallest(self.score, self.answer, 0))
+        worst = c.spread(c.largest(self.score, self.answer, 0))
         alone = c.spread(c.count(self.answer) == 1)
-        self.forged: Array = self.answer & (self.score > 0) & (self.score == worst) & ((best < worst) | alone)
+        last = np.maximum(c.spread(c.last(self.answer)), 0)
+        nearer = c.spread(self.two_senders) & (best == worst) & (self.m["ttl"] != self.m["ttl"][last])
+        return self.answer & (((self.score > 0) & ((self.score > best) | alone)) | nearer)
+
+    def _two_senders(self) -> Array:
+        """More answers than queries, from distances that differ by more than a hop: bool, shape (n,)."""
+        c = self.c
+        low, high = (f(self.m["ttl"], self.answer, 0) for f in (c.smallest, c.largest))
+        more = (c.transaction["answers"] > c.transaction["queries"]) & (c.transaction["queries"] > 0)
+        return more & (high - low > 1)
 
     def _baseline(self) -> Array:
         return self.c.spread(self.context["answered"] >= BASELINE)
@@ -152,12 +171,13 @@ class Answers:
         conflict = c.any(differs)
         more = c.transaction["answers"] > c.transaction["queries"]
         asked = c.transaction["queries"] > 0
-        alien = c.any(self.forged & (self.ttl_odd | self.copied | self.id_odd | self.flags_odd))
+        alien = c.any(self.forged & (self.ttl_odd | self.copied | self.flags_odd))
         values = {"answers": c.transaction["answers"].astype(np.int64)}
         both = conflict & more & asked
         return [
             c.observe("answer_alien", conflict & more & alien, self.answer, CONTEXT, values),
             c.observe("answers_disagree", both & ~alien, self.answer, CONTEXT, values),
+            c.observe("answers_of_two_senders", both & ~alien & self.two_senders, self.answer, CONTEXT),
             c.observe("answers_disagree_repeated", conflict & ~more, self.answer, CONTEXT, values),
         ]
 

@@ -117,7 +117,7 @@ class RstInjection(Fingerprinter):
             look.stepped(),
             look.behind(),
             look.odd_flags(),
-            look.header("reset_df", candidates.trace["ip_flags"] & 2, INJECTED),
+            look.header("reset_df", candidates.trace["ip_flags"] & 2),
             look.header("reset_tos", candidates.trace["tos"]),
             look.header("reset_window", candidates.trace["window"], wanted=candidates.trace["window"] > 0),
             look.options(),
@@ -155,7 +155,24 @@ class Resets:
         self.suspect: Array = self.unclosed & ~other_reset & ~over
         self.plain_of_client = c.is_plain & client
         self.plain_of_server = c.is_plain & server
+        self.stateless: Array = self._stateless()
         self.references = c.is_plain | (c.trace["what"] & WHAT_REFERENCE != 0)
+
+    def _stateless(self) -> Array:
+        """
+        Resets as anything without state for the flow sends them: RFC 9293 section 3.5.2, group 1.
+
+        To a packet with ACK: bare, window 0, its acknowledgement as sequence number.  To a SYN: RST+ACK, window 0,
+        sequence number 0.  A firewall, a NAT, another server of an anycast address, or the kernel below a program that
+        runs a TCP of its own.
+        """
+        c, t = self.c, self.t
+        cause = np.where(c.from_server, c.latest(self.plain_of_client), c.latest(self.plain_of_server))
+        index = np.maximum(cause, 0)
+        has_ack = t["flags"] & ACK != 0
+        to_ack = ~has_ack & (t["ack"] == 0) & (t["seq"] == t["ack"][index])
+        to_syn = has_ack & (t["seq"] == 0) & (t["flags"][index] & (SYN | ACK) == SYN)
+        return c.is_reset & (cause >= 0) & (t["window"] == 0) & (to_ack | to_syn)
 
     # ------------------------------------------------------------ what the sender's stack cannot have done
 
@@ -168,12 +185,15 @@ class Resets:
         new = candidate & (t["payload_length"] > 0) & (t["what"] & WHAT_RETRANSMISSION == 0)
         answers = candidate & (t["flags"] & ACK != 0) & self._acknowledges_cause(reset_at)
         again = self._repeated_between(reset_at)
-        proof, weak = c.any((new | answers) & ~again), c.any((new | answers) & again)
-        late = new | answers
+        stateless = (reset_at >= 0) & self.stateless[np.maximum(reset_at, 0)]
+        sure = (new | answers) & ~again & ~stateless
+        answered = answers & ~again & stateless & c.from_server
+        proof, middling, weak = c.any(sure), c.any(answered), c.any(new | answers)
         return [
-            c.observe("data_after_reset", proof, late & ~again, GENUINE),
-            c.observe("data_after_reset_and_repeat", weak & ~proof, late & again, CONTEXT),
-            c.observe("resets_contradicted", proof, self._before_late(late & ~again), INJECTED),
+            c.observe("data_after_reset", proof, sure, GENUINE),
+            c.observe("resets_contradicted", proof | middling, self._before_late(sure | answered), INJECTED),
+            c.observe("answer_after_stateless_reset", middling & ~proof, answered, GENUINE),
+            c.observe("more_after_reset", weak & ~proof & ~middling, new | answers, CONTEXT),
         ]
 
     def _after_first_reset(self) -> tuple[Array, Array, Array]:
@@ -247,7 +267,9 @@ class Resets:
         own, others = c.flow["rtt_server_ns"], context["server_min_rtt_ns"]
         rtt = np.where((own > 0) & (others > 0), np.minimum(own, others), np.maximum(own, others))
         covers = (t["flags"] & ACK != 0) & (t["ack_offset"] == 0) & self.asked_before
-        cause = c.latest(self.plain_of_client & (t["payload_length"] > 0))
+        # From the packet that first carried the last byte: the reset may answer that one, not a copy.
+        original = (t["payload_length"] > 0) & (t["what"] & WHAT_RETRANSMISSION == 0)
+        cause = c.latest(self.plain_of_client & original)
         took = t["time_ns"] - t["time_ns"][np.maximum(cause, 0)]
         limit = c.spread(rtt)
         # Scheduling and the capture's clock may take 2 ms off any interval.
@@ -324,7 +346,8 @@ class Resets:
         c, t = self.c, self.t
         before, _ = self._run()
         climb = (t["seq"] - t["seq"][np.maximum(before, 0)]).astype(np.int32)
-        ahead = (t["seq_offset"] > 0) & (t["seq_offset"] != UNKNOWN_OFFSET)
+        side = self.side.astype(np.int64)
+        ahead = (t["seq_offset"] > 0) & (c.flow["missing"][c.owner, side] == 0)
         forged = (before >= 0) & (climb > 0) & ahead
         members = forged.copy()
         np.logical_or.at(members, before[forged], True)
@@ -349,12 +372,12 @@ class Resets:
 
     # ------------------------------------------------------------ headers unlike the sender's
 
-    def header(self, id: str, values: Array, role: str = CONTEXT, wanted: Array | None = None) -> Observation:
+    def header(self, id: str, values: Array, wanted: Array | None = None) -> Observation:
         """A header field that none of the sender's other packets has, though these agree with one another on it."""
         c = self.c
         subject = self.suspect if wanted is None else self.suspect & wanted
         odd = unlike(c, values, subject, c.is_plain, self.side)
-        return c.observe(id, c.any(odd), odd, role)
+        return c.observe(id, c.any(odd), odd)
 
     def alien_ttl(self) -> Array:
         """Suspect resets whose TTL lies outside what their sender's other packets had."""
@@ -432,18 +455,9 @@ class Resets:
     # ------------------------------------------------------------ against
 
     def as_of_no_connection(self) -> Observation:
-        """
-        All suspect resets are what any host or box without state for the flow sends: RFC 9293 section 3.5.2, group 1.
-
-        Bare, window 0, sequence number as the other end's acknowledgement: a firewall, NAT or another server of an
-        anycast address that never knew the flow, or has forgotten it.
-        """
-        c, t = self.c, self.t
-        cause = np.where(c.from_server, c.latest(self.plain_of_client), c.latest(self.plain_of_server))
-        form = (t["flags"] & ACK == 0) & (t["window"] == 0) & (t["ack"] == 0) & (cause >= 0)
-        form &= t["seq"] == t["ack"][np.maximum(cause, 0)]
-        every = c.any(self.suspect) & ~c.any(self.suspect & ~form)
-        return c.observe("reset_as_of_no_connection", every, self.suspect, CONTEXT)
+        """All suspect resets are such as anything without state for the flow sends."""
+        every = self.c.any(self.suspect) & ~self.c.any(self.suspect & ~self.stateless)
+        return self.c.observe("reset_as_of_no_connection", every, self.suspect, CONTEXT)
 
 
 def hops(ttl: Array) -> Array:

@@ -78,7 +78,8 @@ class SniDrop(Fingerprinter):
         enough = (count >= COPIES) & (lasted >= SECOND)
         third = c.before(copies) >= COPIES
         speaks = c.is_plain & c.from_server & (t["flags"] & ACK != 0) & third
-        speaks &= (t["flags"] & SYN != 0) | (t["flags"] & FIN != 0) | (t["payload_length"] > 0) | self._keeps_alive(c)
+        opening = c.any(speaks & (t["flags"] & SYN != 0))
+        speaks &= (t["flags"] & SYN == 0) & ((t["flags"] & FIN != 0) | (t["payload_length"] > 0) | self._keeps_alive(c))
         part = flow["trigger_acked"] > 0
         alive = c.any(speaks) & enough
         small = self._small(c, copies)
@@ -86,6 +87,7 @@ class SniDrop(Fingerprinter):
         return [
             c.observe("hello_cut_short", alive & part & small, speaks, GENUINE, values),
             c.observe("hello_never_arrived", alive & ~(part & small), speaks, GENUINE, values),
+            c.observe("handshake_never_arrived", enough & ~alive & opening, copies, TRIGGER, values),
             c.observe("hello_unanswered", enough & ~alive, copies, TRIGGER, values),
             c.observe("hello_repeated_little", ~enough, copies, TRIGGER, values),
             c.observe("may_be_size", ~small, copies, CONTEXT, values),

@@ -67,7 +67,7 @@ def test_nothing_found_says_what_was_looked_at() -> None:
             transactions=38,
             candidates=44,
             not_judged={"no_server_direction": 4, "cut": 40},
-            anomalies={"short_header": 2},
+            anomalies={"short_header": 2, "not_ip": 7},
             evicted=5,
             limits=["max_flows"],
             looked_for=("rst_injection", "sni_drop"),
@@ -76,7 +76,7 @@ def test_nothing_found_says_what_was_looked_at() -> None:
     assert "No interference found in 812 flows and 38 DNS questions; 44 looked at closely." in text
     assert "Looked for: rst_injection, sni_drop." in text
     assert "Could not be judged: 44 flows (cut 40, no server direction 4)." in text
-    assert "Odd packets: short header 2." in text
+    assert "Not looked into: not ip 7. Odd packets: short header 2." in text
     assert "5 flows closed early" in text and "Limits reached: max flows." in text
 
 

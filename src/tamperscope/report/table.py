@@ -22,6 +22,8 @@ GROUPS = 2000  # groups of (mechanism, name) kept; an attacker can make a name a
 ROWS = 5  # flows shown in a group, the strongest
 FRAMES = 8  # frame numbers shown in a list
 
+APART = frozenset(("not_ip", "transport_other"))  # counted with the oddities of packets, but none: ARP, SCTP and so on
+
 VERDICTS = ("confirmed", "likely", "insufficient")
 _COLOURS = {"confirmed": "1;31", "likely": "1;33", "insufficient": "1;36", "bold": "1", "dim": "2"}
 
@@ -166,9 +168,10 @@ class Table:
         if summary.not_judged:
             reasons = ", ".join(f"{_words(reason)} {n:,}" for reason, n in _largest(summary.not_judged))
             self._wrap(f"Could not be judged: {_count(sum(summary.not_judged.values()), 'flow')} ({reasons}).")
-        if summary.anomalies:
-            odd = ", ".join(f"{_words(name)} {n:,}" for name, n in _largest(summary.anomalies))
-            self._wrap(f"Odd packets: {odd}.")
+        for head, names in (("Not looked into", APART), ("Odd packets", set(summary.anomalies) - APART)):
+            counts = [f"{_words(name)} {n:,}" for name, n in _largest(summary.anomalies) if name in names]
+            if counts:
+                self._wrap(f"{head}: {', '.join(counts)}.")
         if summary.evicted:
             self._wrap(f"{_count(summary.evicted, 'flow')} closed early, table full: absences there are not judged.")
         if summary.limits:

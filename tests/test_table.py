@@ -95,7 +95,7 @@ def test_insufficient_is_not_an_accusation() -> None:
     text = words(render([undecided()]))
     assert "No interference found" in text and "Interference found" not in text
     assert "Not enough evidence to tell for 1 flow." in text
-    assert "It would take: control, server direction." in text
+    assert "It would take: other flows in the same minutes to compare with; server direction." in text
     assert "insufficient 14:02:11" in text
     assert "third party" not in text and "blocked" not in text
 
@@ -124,8 +124,9 @@ def test_statement(changes: dict[str, Any], said: str) -> None:
 
 
 def test_confidence_never_rounds_up() -> None:
-    assert "1.0000" not in render([finding(confidence=0.99999)])
-    assert "0.9999" in render([finding(confidence=0.99999)])
+    assert "confirmed 0.9998 " in render([finding(confidence=0.99989)])
+    assert "confirmed >0.9999 " in render([finding(confidence=0.99999)])
+    assert "confirmed >0.9999 " in render([finding(confidence=1.0)])
 
 
 def test_against_and_limits_are_shown() -> None:

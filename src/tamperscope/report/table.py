@@ -47,6 +47,15 @@ _ABSENT = {
     "blockpage": "a forged page",
     "tls_mitm": "an exchanged certificate",
 }
+# What would decide it, for the codes of `missing`.
+_WANTED = {
+    "control": "other flows in the same minutes to compare with",
+    "proof": "a fact that no look-alike makes",
+    "small_segment": "a lost segment that is small enough for any path",
+    "trigger_that_reaches": "a request that was sent with enough hops",
+    "more_time": "a longer capture",
+    "working_access": "minutes in which the client's access works",
+}
 
 
 class Table:
@@ -281,7 +290,7 @@ def statement(finding: Finding) -> str:
     """One sentence, no stronger than the evidence."""
     mechanism = finding.mechanism
     if finding.verdict == "insufficient":
-        lacking = ", ".join(_words(code) for code in finding.missing)
+        lacking = "; ".join(_WANTED.get(code, _words(code)) for code in finding.missing)
         return f"Not enough evidence to tell: it may be {_ABSENT.get(mechanism, _words(mechanism))}." + (
             f" It would take: {lacking}." if lacking else ""
         )
@@ -338,7 +347,7 @@ def _frames(word: str, frames: list[int], total: int) -> str:
 
 def _confidence(value: float) -> str:
     """Four digits, cut and not rounded: what is not certain must not read 1."""
-    return f"{int(value * 10_000) / 10_000:.4f}" if value < 1 else "1"
+    return f"{int(value * 10_000) / 10_000:.4f}" if value < 0.9999 else ">0.9999"
 
 
 def _end(host: str, port: int | None) -> str:

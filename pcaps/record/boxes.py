@@ -278,19 +278,25 @@ class BadLine(Box):
         self.loss = loss
         self.armed: dict[str, float] = {}
         self.out: dict[str, float] = {}
+        self.answered: set[FlowKey] = set()
 
     def outage(self, server: str, seconds: float) -> None:
         self.armed[server] = seconds
 
     def handle(self, packet: Packet, direction: int, now: float, inject: Inject) -> bool:
         server = packet.dst if direction == UP else packet.src
-        facts = {"payload": len(packet.payload), "hello": packet.payload[:1] == b"\x16" and direction == UP}
+        flow = packet.key(direction == UP)
+        if direction == DOWN and packet.payload:
+            self.answered.add(flow)
+        # What a client says before the server has said anything is its hello, also the hello's second segment.
+        hello = direction == UP and bool(packet.payload) and flow not in self.answered
+        facts = {"payload": len(packet.payload), "hello": hello}
         if packet.payload and server in self.armed:  # the line fails under the next data, handshakes are done by then
             self.out[server] = now + self.armed.pop(server)
         if now < self.out.get(server, 0.0):
-            self.log.packet(now, self.name, "outage", packet.key(direction == UP), packet.raw, direction, **facts)
+            self.log.packet(now, self.name, "outage", flow, packet.raw, direction, **facts)
             return False
         if server in self.loss and self.rng.random() < self.loss[server]:
-            self.log.packet(now, self.name, "lose", packet.key(direction == UP), packet.raw, direction, **facts)
+            self.log.packet(now, self.name, "lose", flow, packet.raw, direction, **facts)
             return False
         return True

@@ -247,6 +247,7 @@ class Checker:
         resets = [f for f in theirs if f.flags & RST]
         fins = [f for f in theirs if f.flags & FIN]
         sent = Counter(f.seq for f in ours if f.length)
+        early = Counter(f.seq for f in ours if f.length and data and f.number < data[0].number)
         tests: dict[str, Callable[[], bool]] = {
             "server_reset_after_hello": lambda: bool(resets) and not data,
             "server_reset_after_request": lambda: bool(resets) and not data,
@@ -254,7 +255,7 @@ class Checker:
             "close_with_unread_data": lambda: bool(resets and data) and not fins,
             "reset_after_fin": lambda: bool(resets and fins) and fins[0].number < resets[0].number,
             "late_data_after_close": lambda: bool(resets and fins) and fins[0].number < resets[0].number,
-            "loss_of_hello": lambda: bool(data) and (self.server_side or max(sent.values()) > 1),
+            "loss_of_hello": lambda: bool(data) and (self.server_side or max(early.values()) > 1),
             "loss_of_several": lambda: len(data) > 0,
             "dead_server": lambda: not data and any(f.ack == (ours[0].seq + 1) & 0xFFFFFFFF for f in theirs),
             "resolver_answers_twice": lambda: len(ours) > 1 and len(theirs) > 1,

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import signal
@@ -35,7 +36,7 @@ from truth import Broken, Event, Recording, index
 HERE = Path(__file__).resolve().parent
 SEED = 20260117
 FILES = {"client": "demo.pcap", "server": "demo-server.pcap"}
-LOSS = 0.16
+LOSS = 0.18
 JITTER = 0.0002
 
 
@@ -136,11 +137,12 @@ def start_servers(lab: Lab, plan: Plan, folder: Path) -> None:
     certificates.write(folder, {server: plan.names[server] for server in WEB})
     rng = random.Random(plan.seed + 3)
     listen = {"s2": "so_keepalive=5s:3s:2"}  # this server asks whether the client still lives; the others just time out
+    both = "ssl_protocols TLSv1.2 TLSv1.3;"  # not the default of nginx before 1.23
     more = {
-        "s1": "client_header_timeout 11s;",
+        "s1": f"client_header_timeout 11s; {both}",
         "s2": "client_header_timeout 60s; ssl_protocols TLSv1.2;",
-        "s3": "client_header_timeout 30s;",
-        "s6": "client_header_timeout 30s;",
+        "s3": f"client_header_timeout 30s; {both}",
+        "s6": f"client_header_timeout 30s; {both}",
     }
     for server, settings in more.items():
         addresses = [f"[{a}]" if ":" in a else a for a in WEB[server]]
@@ -325,6 +327,8 @@ def main() -> int:
         print(f"cannot record: {error}", file=sys.stderr)
         return 2
     sweep()
+    # Two processors stamp packets of one device some microseconds out of order; one does not.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     plan = plans.make(options.seed)
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         folder = Path(name)

@@ -177,5 +177,5 @@ def lookalikes(plan: Plan) -> None:
         plan.page(at, "s6", failing[number % 2], "line_outage", limit=10.5, who=f"c{number % 3 + 1}", six=False)
     for number in range(4):
         plan.page(rng.uniform(4, 20), "s6", failing[number % 2], "ordinary", six=False)
-    for at in [rng.uniform(1, 40) for _ in range(26)]:
+    for at in [rng.uniform(1, 40) for _ in range(32)]:
         plan.page(at, "s3", rng.choice(plan.names["s3"]), "lossy_line", limit=14.0)

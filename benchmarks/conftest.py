@@ -35,7 +35,7 @@ def settings(pytestconfig: pytest.Config) -> race.Settings:
     )
 
 
-@pytest.fixture(scope="module", params=[*(workload.recorded_names() or ["demo.pcapng"]), *workload.PROFILES])
+@pytest.fixture(scope="module", params=[*(workload.recorded_names() or ["demo.pcap"]), *workload.PROFILES])
 def capture(request: pytest.FixtureRequest, settings: race.Settings) -> workload.Capture:
     """Each capture in turn; one that is not here is skipped with a word."""
     try:

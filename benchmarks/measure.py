@@ -19,14 +19,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 HERE = Path(__file__).resolve().parent
 LAUNCHER = HERE / "launcher.py"
 RESULTS = HERE / "results"
 
 
+Sample = TypeVar("Sample", float, "Cost")
 Timed = Callable[[], float]  # a candidate: does its task once and says what it took, in the unit of the samples
 
 
@@ -76,13 +78,15 @@ def cpu_of_call(function: Callable[[], object]) -> Timed:
     return timed
 
 
-def interleave(candidates: Mapping[str, Timed], repetitions: int, seed: int = 1) -> dict[str, list[float]]:
+def interleave(
+    candidates: Mapping[str, Callable[[], Sample]], repetitions: int, seed: int = 1
+) -> dict[str, list[Sample]]:
     """Samples of every candidate: each repetition runs all once, in a shuffled order; a first one is dropped.
 
     The dropped repetition warms the page cache and the interpreter's caches.
     """
     order, shuffler = list(candidates), random.Random(seed)
-    samples: dict[str, list[float]] = {name: [] for name in order}
+    samples: dict[str, list[Sample]] = {name: [] for name in order}
     for repetition in range(repetitions + 1):
         shuffler.shuffle(order)
         for name in order:
@@ -90,6 +94,11 @@ def interleave(candidates: Mapping[str, Timed], repetitions: int, seed: int = 1)
             if repetition:
                 samples[name].append(sample)
     return samples
+
+
+def run_batch(commands: Mapping[str, Sequence[str]], repetitions: int, seed: int = 1) -> dict[str, list[Cost]]:
+    """Costs of several commands, interleaved, each through the launcher."""
+    return interleave({name: partial(run_command, command) for name, command in commands.items()}, repetitions, seed)
 
 
 def spread(samples: Sequence[float]) -> Spread:

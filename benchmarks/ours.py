@@ -61,13 +61,6 @@ def flow_table(path: str) -> tuple[Any, list[bytes | None]]:
         return capture.flows, capture.flow_names()
 
 
-def scan(path: str) -> int:
-    """The whole scan through the library; number of findings."""
-    import tamperscope as ts
-
-    return sum(1 for _ in ts.scan(path))
-
-
 def scan_command(path: str) -> list[str]:
     """The whole scan as a process, output in JSON Lines."""
     return [pcap_scan(), "--json", path]

@@ -18,6 +18,7 @@ Event = dict[str, Any]
 
 CONTROL_SECONDS = 60.0
 HTTPS_RECORD = 65
+LOSSES = ("lose", "swallow", "outage")
 LATE = 1.0  # seconds after which a server that still lacks the hello has not just been a moment behind
 
 
@@ -76,6 +77,7 @@ class Recording:
             if "flow" in event:
                 self.events[tuple(event["flow"])].append(event)
         self.check_tuples()
+        self.check_way()
         self.injected: dict[int, Event] = {}
         for event in events:
             if event["action"] == "inject" and event["toward"] == vantage:
@@ -86,6 +88,15 @@ class Recording:
             starts = {frame.packet.seq for frame in flow.of("client") if frame.packet.flags & SYN}
             if flow.key[0] == "tcp" and len(starts) != 1:
                 raise Broken(f"{flow.key}: {len(starts)} connections on one 5-tuple")
+
+    def check_way(self) -> None:
+        """Each packet of this end arrived at the other, or a log says where it was lost."""
+        lost = {event["digest"] for flow in self.events.values() for event in flow if event["action"] in LOSSES}
+        sent = [frame for flow in self.flows.values() for frame in flow.of(self.vantage)]
+        last = max(frame.time for frame in sent)
+        for frame in sent:
+            if frame.time < last - LATE and frame.digest not in lost and not self.elsewhere.get(frame.digest):
+                raise Broken(f"frame {frame.number} of the {self.vantage}s' capture vanished on its way")
 
     def find_injected(self, event: Event) -> Frame:
         """Digest, TTL and time must fit: the client's kernel can make a reset with the same bytes."""

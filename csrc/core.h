@@ -63,6 +63,7 @@ struct packet {
     uint8_t ttl, tos, ip_flags;
     uint8_t from;                 /* which end of the key sent it */
     uint8_t has_ports;            /* TCP or UDP whose header was whole: belongs to a flow */
+    uint8_t quotes;               /* an ICMP error: key, from, seq, ack (IP ID) are those of the packet that it quotes */
 };
 
 /* ---------------------------------------------------------------- reading */
@@ -125,6 +126,9 @@ enum layer {
 enum layer layer_of_link(uint32_t link_type);
 enum layer layer_of_ethertype(uint16_t type);
 enum layer layer_of_ip_protocol(uint8_t protocol, struct packet *p);
+/* The key of a flow from its two ends; `from` becomes the place of the source in it. */
+void set_key(struct packet *p, const uint8_t source[16], const uint8_t destination[16], uint16_t source_port,
+             uint16_t destination_port, uint8_t protocol);
 /* Fills *p from the record; p->frame and the interface are the caller's. */
 void decode(const struct record *r, uint32_t link_type, const struct hash_key *key, struct packet *p);
 

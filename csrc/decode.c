@@ -61,19 +61,19 @@ enum layer layer_of_ip_protocol(uint8_t protocol, struct packet *p)
 }
 
 /* The key names the smaller end first, so that both directions of a flow have the same. */
-static void set_key(struct packet *p, const struct hash_key *key)
+void set_key(struct packet *p, const uint8_t source[16], const uint8_t destination[16], uint16_t source_port,
+             uint16_t destination_port, uint8_t protocol)
 {
-    int order = memcmp(p->source, p->destination, 16);
+    int order = memcmp(source, destination, 16);
     if (order == 0)
-        order = (int)p->source_port - (int)p->destination_port;
+        order = (int)source_port - (int)destination_port;
     unsigned from = order > 0;
     p->from = (uint8_t)from;
-    memcpy(p->key.address[from], p->source, 16);
-    memcpy(p->key.address[!from], p->destination, 16);
-    p->key.port[from] = p->source_port;
-    p->key.port[!from] = p->destination_port;
-    p->key.protocol = p->protocol;
-    p->hash = hash_words(key, &p->key, sizeof p->key / 8);
+    memcpy(p->key.address[from], source, 16);
+    memcpy(p->key.address[!from], destination, 16);
+    p->key.port[from] = source_port;
+    p->key.port[!from] = destination_port;
+    p->key.protocol = protocol;
 }
 
 void decode(const struct record *r, uint32_t link_type, const struct hash_key *key, struct packet *p)
@@ -98,5 +98,7 @@ void decode(const struct record *r, uint32_t link_type, const struct hash_key *k
         layer = decoders[layer](&c, p);
     }
     if (p->has_ports)
-        set_key(p, key);
+        set_key(p, p->source, p->destination, p->source_port, p->destination_port, p->protocol);
+    if (p->has_ports || p->quotes)
+        p->hash = hash_words(key, &p->key, sizeof p->key / 8);
 }

@@ -7,7 +7,7 @@ static uint32_t last_marks(const struct flow *f, const struct side *client, cons
     uint32_t marks = 0;
     bool named = f->trigger == TSCOPE_TRIGGER_TLS_HELLO || f->trigger == TSCOPE_TRIGGER_HTTP_REQUEST ||
                  f->trigger == TSCOPE_TRIGGER_QUIC_INITIAL;
-    if (named && f->answer_ns == TSCOPE_NO_NS && !server->resets)
+    if (named && f->answer_ns == TSCOPE_NO_NS)
         marks |= TSCOPE_MARK_UNANSWERED;
     if (f->trigger && f->late_unacked && f->trigger_acked < f->trigger_length)
         marks |= TSCOPE_MARK_TRIGGER_UNACKED;

@@ -216,6 +216,14 @@ static struct flow *start_flow(struct tscope_scan *s, const struct packet *p)
     return f;
 }
 
+struct flow *flow_quoted(const struct tscope_scan *s, const struct packet *p)
+{
+    const struct flows *t = &s->flows;
+    struct table_slot slot = t->slots[slot_of(t, p->hash, &p->key)];
+    struct flow *f = slot.index ? flow_at(t, slot.index - 1) : NULL;
+    return f && s->clock.now <= f->deadline ? f : NULL;
+}
+
 struct flow *flow_of(struct tscope_scan *s, const struct packet *p)
 {
     struct flows *t = &s->flows;

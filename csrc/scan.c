@@ -134,6 +134,7 @@ static void take_packet(struct tscope_scan *s, struct packet *p)
 {
     uint64_t number = 0;
     s->sum.frames++;
+    s->sum.captured_bytes += p->captured_length;
     p->frame = s->sum.frames;
     take_time(s, p);
     flows_expire(s);
@@ -151,6 +152,13 @@ static void take_packet(struct tscope_scan *s, struct packet *p)
             flow_tcp(s, f, p);
         else
             flow_udp(s, f, p);
+    }
+    if (p->quotes) {
+        struct flow *f = flow_quoted(s, p);
+        if (f) {
+            number = f->number;
+            flow_icmp(s, f, p);
+        }
     }
     if (p->anomalies)
         count_anomalies(s, p->anomalies);

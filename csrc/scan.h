@@ -103,6 +103,7 @@ struct flow {
     uint8_t ip_version;
     uint8_t silent_rows;          /* of the server, traced while the trigger is unanswered */
     uint8_t history_length;
+    uint8_t icmp_rows;
     uint16_t history_seen;
     bool closed;                  /* reset, or closed by both: its deadline stands */
     bool late_unacked;
@@ -217,6 +218,8 @@ static inline struct flow *flow_at(const struct flows *t, uint32_t index)
 }
 void flow_prefetch_slot(const struct flows *t, uint64_t hash);
 void flow_prefetch(const struct flows *t, uint64_t hash);
+/* The live flow that an ICMP error quotes; NULL where there is none. */
+struct flow *flow_quoted(const struct tscope_scan *s, const struct packet *p);
 /* The packet's flow, new where there is none; NULL: no memory. */
 struct flow *flow_of(struct tscope_scan *s, const struct packet *p);
 void flow_mark(struct tscope_scan *s, struct flow *f, uint32_t marks);
@@ -224,9 +227,10 @@ void flows_expire(struct tscope_scan *s);
 void flows_clock_set_back(struct tscope_scan *s);
 void flows_finish(struct tscope_scan *s);
 
-/* flow_tcp.c, flow_udp.c: what a packet changes in its flow */
+/* flow_tcp.c, flow_udp.c, flow_icmp.c: what a packet changes in its flow */
 void flow_tcp(struct tscope_scan *s, struct flow *f, const struct packet *p);
 void flow_udp(struct tscope_scan *s, struct flow *f, const struct packet *p);
+void flow_icmp(struct tscope_scan *s, struct flow *f, const struct packet *p);
 void flow_client(struct flow *f, unsigned end, unsigned by);
 bool flow_starts_anew(const struct flow *f, const struct packet *p);
 int64_t flow_timeout(const struct flow *f);

@@ -158,8 +158,8 @@ enum tscope_flow_mark {
     TSCOPE_MARK_RST_TOO_EARLY = 1 << 3,   /* a server's reset after the trigger in under 3/4 of the handshake's RTT */
     TSCOPE_MARK_RST_SEQUENCE = 1 << 4,    /* a reset off its sender's next sequence number */
     TSCOPE_MARK_RST_AFTER_TRIGGER = 1 << 5, /* a server's reset after the trigger, before any FIN of the server */
-    TSCOPE_MARK_UNANSWERED = 1 << 6,      /* a hello, request or QUIC Initial, and neither payload
-                                             nor reset of the server after it */
+    TSCOPE_MARK_UNANSWERED = 1 << 6,      /* a hello, request or QUIC Initial, and no payload of
+                                             the server after it */
     TSCOPE_MARK_TRIGGER_UNACKED = 1 << 7, /* the trigger is retransmitted; a later packet of the server still
                                              acknowledges less than all of it */
     TSCOPE_MARK_SYN_ACK_CONFLICT = 1 << 8,/* two SYN+ACKs of different sequence number */
@@ -259,7 +259,9 @@ enum tscope_trace_what {
  * seq_offset: seq minus the sender's next sequence number before this packet (0: exactly next; negative: old bytes);
  * ack_offset: ack minus the other end's next sequence number (0: everything seen so far is acknowledged);
  * INT32_MIN where that number is not known.  A REFERENCE row has frame, time, ttl, ip_id, window, seq (= next seq),
- * flags of the sender's last packet and nothing else. */
+ * flags of the sender's last packet and nothing else.  An ICMP row has ttl and tos of the error itself, its type and code
+ * as flags (type << 8 | code), ip_id and seq of the packet that it quotes, and from_server = 1 where that one was the
+ * client's; no more than 16 of them are kept of a flow. */
 struct tscope_trace {
     uint64_t frame;
     int64_t time_ns;
@@ -475,6 +477,7 @@ struct tscope_options {
 struct tscope_summary {
     uint64_t frames;
     uint64_t bytes;               /* of input */
+    uint64_t captured_bytes;      /* of frames */
     uint64_t packets;             /* frames in which an IP packet was found */
     uint64_t flows;
     uint64_t transactions;

@@ -83,11 +83,35 @@ enum layer decode_udp(struct cursor *c, struct packet *p)
     return LAYER_NONE;
 }
 
+/* Errors quote the packet that drew them; ICMPv6 numbers its errors below 128. */
+static bool is_icmp_error(const struct packet *p, uint8_t type)
+{
+    if (p->protocol == 58)
+        return type >= 1 && type <= 4;
+    return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+}
+
+/* The quoted header and the first 8 bytes behind it, which is all that must be there: ports, sequence number. */
+static void read_quote(struct cursor c, struct packet *p)
+{
+    struct packet quoted = {.captured_length = p->captured_length, .wire_length = p->wire_length};
+    enum layer next = p->protocol == 58 ? decode_ipv6(&c, &quoted) : decode_ipv4(&c, &quoted);
+    const uint8_t *h = next == LAYER_TCP || next == LAYER_UDP ? cursor_take(&c, 8) : NULL;
+    if (!h)
+        return;
+    set_key(p, quoted.source, quoted.destination, load_be16(h), load_be16(h + 2), quoted.protocol);
+    p->seq = next == LAYER_TCP ? load_be32(h + 4) : 0;
+    p->ack = quoted.ip_id;
+    p->quotes = 1;
+}
+
 enum layer decode_icmp(struct cursor *c, struct packet *p)
 {
-    const uint8_t *h = cursor_take(c, 4);
+    const uint8_t *h = cursor_take(c, 8);
     if (!h)
         return transport_cut(p);
     p->source_port = load_be16(h);                     /* type and code */
+    if (is_icmp_error(p, h[0]))
+        read_quote(*c, p);
     return LAYER_NONE;
 }

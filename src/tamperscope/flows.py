@@ -1,0 +1,136 @@
+"""Rows of the core as records for people and programs: addresses, words for numbers, ids."""
+
+from __future__ import annotations
+
+from tamperscope import core
+from tamperscope.model import FlowRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+FINAL_BY = {1: "idle", 2: "closed", 3: "new_syn", 4: "evicted", 5: "cut_by_end"}
+VANTAGES = ("client", "server", "middle", "unknown")
+NO_VLAN = 0xFFFF
+MAPPED = bytes(10) + b"\xff\xff"
+
+_WORDS: dict[str, dict[int, str]] = {}
+
+
+def words(prefix: str) -> dict[int, str]:
+    """Value to word of an enumeration of the header."""
+    if prefix not in _WORDS:
+        _WORDS[prefix] = core.enum_words(prefix)
+    return _WORDS[prefix]
+
+
+def word(prefix: str, value: int) -> str:
+    """One value of an enumeration of the header, as its word."""
+    return words(prefix)[value]
+
+
+def bits(prefix: str, value: int) -> tuple[str, ...]:
+    """The words of all bits that are set, lowest first."""
+    return tuple(name for bit, name in sorted(words(prefix).items()) if value & bit)
+
+
+def address(raw: bytes) -> str:
+    """Text of an address of 16 bytes; mapped ones as IPv4.  RFC 5952."""
+    if raw[:12] == MAPPED:
+        return f"{raw[12]}.{raw[13]}.{raw[14]}.{raw[15]}"
+    import socket
+
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def community_id(protocol: int, client: bytes, server: bytes, client_port: int, server_port: int) -> str:
+    """Community ID version 1, seed 0, of a TCP or UDP flow (github.com/corelight/community-id-spec)."""
+    from binascii import b2a_base64
+    from hashlib import sha1
+
+    ends = sorted((_wire(end), port.to_bytes(2, "big")) for end, port in ((client, client_port), (server, server_port)))
+    (first, first_port), (second, second_port) = ends
+    packed = b"\0\0" + first + second + bytes((protocol, 0)) + first_port + second_port
+    return "1:" + b2a_base64(sha1(packed).digest(), newline=False).decode()
+
+
+def _wire(raw: bytes) -> bytes:
+    return raw[12:] if raw[:12] == MAPPED else raw
+
+
+def vantage(summary: Any) -> str:
+    """Where the capture was taken: what most flows that can say so say; "unknown" without a clear majority."""
+    votes = [int(summary.vantage[i]) for i in range(3)]
+    best = max(range(3), key=votes.__getitem__)
+    return VANTAGES[best] if votes[best] * 3 > sum(votes) * 2 else "unknown"
+
+
+def conn_state(row: Any) -> str | None:
+    """Zeek's conn_state from what both ends sent (docs.zeek.org, conn.log)."""
+    if int(row["protocol"]) != 6:
+        return None
+    client, server = (int(flags) for flags in row["flags"])
+    fin, syn, rst = 1, 2, 4
+    handshake = int(row["facts"]) & core.constant("FACT_SYN_ACK")
+    if not client & syn:
+        return "OTH" if not server & syn else ("RSTRH" if server & rst else "SHR")
+    if not handshake:
+        return "REJ" if server & rst else "RSTOS0" if client & rst else "SH" if client & fin else "S0"
+    if client & rst or server & rst:
+        history = bytes(row["history"]).decode()
+        first = min((at for at in (history.find("R"), history.find("r")) if at >= 0), default=-1)
+        return "RSTO" if first >= 0 and history[first] == "R" else "RSTR"
+    closed = (client & fin, server & fin)
+    return {(0, 0): "S1", (fin, 0): "S2", (0, fin): "S3", (fin, fin): "SF"}[closed]
+
+
+def records(batch: core.Batch, capture: str, seen_from: str = "unknown") -> Iterator[FlowRecord]:
+    """A record for each flow of a batch."""
+    text = batch.text
+    rows = batch.table("flows", "tscope_flow", "n_flows")
+    for row in rows:
+        yield record(row, text, capture, seen_from)
+
+
+def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
+    """One row of the flows table."""
+    client, server = row["client"].tobytes(), row["server"].tobytes()
+    ports = int(row["client_port"]), int(row["server_port"])
+    start, length = int(row["name_offset"]), int(row["name_length"])
+    name_from = int(row["name_from"])
+    rtt, vlan = int(row["rtt_server_ns"]), int(row["vlan"])
+    stage = word("TSCOPE_STAGE_", int(row["stage"]))
+    return FlowRecord(
+        capture=capture,
+        flow=int(row["number"]),
+        time_ns=int(row["first_ns"]),
+        end_ns=int(row["last_ns"]),
+        first_frame=int(row["first_frame"]),
+        last_frame=int(row["last_frame"]),
+        proto=PROTOCOLS.get(int(row["protocol"]), "other"),
+        client=address(client),
+        client_port=ports[0],
+        server=address(server),
+        server_port=ports[1],
+        client_by=word("TSCOPE_BY_", int(row["client_by"])),
+        community_id=community_id(int(row["protocol"]), client, server, *ports),
+        vlan=None if vlan == NO_VLAN else vlan,
+        packets_to_server=int(row["packets"][0]),
+        packets_to_client=int(row["packets"][1]),
+        bytes_to_server=int(row["bytes"][0]),
+        bytes_to_client=int(row["bytes"][1]),
+        conn_state=conn_state(row),
+        history=bytes(row["history"]).decode() or None if int(row["protocol"]) == 6 else None,
+        name=text[start : start + length] if length else None,
+        name_from=word("TSCOPE_NAME_", name_from) if name_from else None,
+        name_is_outer=bool(int(row["facts"]) & core.constant("FACT_ECH")) if length else None,
+        outcome=word("TSCOPE_OUT_", int(row["outcome"])),
+        stage=None if stage == "none" else stage,
+        rtt_ms=rtt / 1e6 if rtt >= 0 else None,
+        vantage=seen_from,
+        final_by=FINAL_BY[int(row["final_by"])],
+        marks=bits("TSCOPE_MARK_", int(row["marks"])),
+        anomalies=bits("TSCOPE_AN_", int(row["anomalies"])),
+    )

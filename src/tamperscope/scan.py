@@ -1,0 +1,210 @@
+"""
+The pipeline: a capture's bytes to findings.
+
+    source -> core (frames, packets, flows, candidates) -> fingerprinters (observations) -> weigh (findings)
+
+numpy, the fingerprinters and the weights are imported when there is a candidate, and not before.
+"""
+
+from __future__ import annotations
+
+from tamperscope import core, flows, notices
+from tamperscope.marks import FLOW_MARKS, TRANSACTION_MARKS
+from tamperscope.model import Finding, FlowRecord, Notice, Summary
+from tamperscope.source import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from tamperscope.fingerprint import Fingerprinter
+
+FATAL = ("not_a_capture", "empty", "unknown_version", "truncated_header")
+
+
+def scan(
+    source: Any,
+    *,
+    fingerprinters: Sequence[Fingerprinter] | None = None,
+    max_flows: int = 1 << 20,
+    flows: bool = False,
+    limit: int | None = None,
+) -> Scan:
+    """
+    Scan a capture: an iterator over findings, and over flow records where `flows` is asked for.
+
+    Args:
+        source: path, "-", bytearray or memoryview, or a binary file object.
+        fingerprinters: instances; default: all that tamperscope has.
+        max_flows: live flows held at once; more are evicted, unmarked and oldest first.
+        flows: also give a FlowRecord for each flow, as it becomes final.
+        limit: stop after so many frames.
+    Raises:
+        CaptureError: nothing of it can be read (not a capture, empty, cut in its header); OSError.
+    """
+    return Scan(source, fingerprinters=fingerprinters, max_flows=max_flows, flows=flows, limit=limit)
+
+
+class Scan:
+    """
+    A scan under way.  Findings come when the capture has been seen whole: what other flows did is evidence.
+
+    ``notices`` fills as the scan proceeds; ``summary`` is of what was read so far.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        fingerprinters: Sequence[Fingerprinter] | None = None,
+        max_flows: int = 1 << 20,
+        flows: bool = False,
+        limit: int | None = None,
+        **tuning: Any,
+    ) -> None:
+        self._fingerprinters = fingerprinters
+        self._source = Source(source)
+        self.name = self._source.name
+        self._flows = flows
+        self._found: dict[str, dict[str, int]] = {}
+        self._told = 0
+        self._notices: list[Notice] = []
+        flow_marks, transaction_marks = self._marks()
+        self._core = core.Core(
+            core.CANDIDATES | (core.FLOWS if flows else 0),
+            flow_marks=flow_marks, transaction_marks=transaction_marks, max_flows=max_flows, max_frames=limit or 0, **tuning,
+        )  # fmt: skip
+        self._code = core.OK
+        try:
+            self._start()
+        except BaseException:
+            self._source.close()
+            raise
+        self._records = self._run()
+
+    def _marks(self) -> tuple[int, int]:
+        if self._fingerprinters is None:
+            return FLOW_MARKS, TRANSACTION_MARKS
+        marks = {"flow": 0, "transaction": 0}
+        for one in self._fingerprinters:
+            marks[one.unit] |= one.marks
+        return marks["flow"], marks["transaction"]
+
+    def _start(self) -> None:
+        """The first bytes say whether this is a capture at all."""
+        while self._code == core.OK and not self._core.summary().container:
+            self._code = self._source.step(self._core)
+        if self._code == core.END:
+            self._core.end()
+        fatal = [raw for raw in self._core.notices() if core.code_name(raw.code) in FATAL]
+        if fatal and not self._core.summary().frames:
+            error = notices.error(fatal[0])
+            error.path = self.name
+            raise error
+
+    # ------------------------------------------------------------ records
+
+    def __iter__(self) -> Iterator[Finding | FlowRecord]:
+        return self
+
+    def __next__(self) -> Finding | FlowRecord:
+        return next(self._records)
+
+    def _run(self) -> Iterator[Finding | FlowRecord]:
+        try:
+            while self._code in (core.OK, core.FULL):
+                yield from self._flow_records()
+                self._code = self._source.step(self._core)
+        finally:
+            self._core.end()
+        yield from self._flow_records()
+        yield from self._findings()
+
+    def _flow_records(self) -> Iterator[FlowRecord]:
+        while self._flows and (batch := self._core.take(core.FLOWS)):
+            yield from flows.records(batch, self.name, flows.vantage(self._core.summary()))
+
+    def _findings(self) -> Iterator[Finding]:
+        batch = self._core.take(core.CANDIDATES)
+        if not batch:
+            return
+        from tamperscope.judge import Judge
+
+        judge = Judge(self._fingerprinters, self.name, flows.vantage(self._core.summary()))
+        while batch:
+            for finding in judge.findings(batch):
+                counts = self._found.setdefault(finding.mechanism, {})
+                counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
+                yield finding
+            batch = self._core.take(core.CANDIDATES)
+
+    # ------------------------------------------------------------ what else there is to say
+
+    @property
+    def notices(self) -> list[Notice]:
+        """All so far: the input's, then the core's."""
+        for raw in self._core.notices(self._told):
+            self._told += 1
+            self._notices.append(notices.notice(raw, self.name))
+        return [*self._source.notices, *self._notices]
+
+    @property
+    def summary(self) -> Summary:
+        """Counts of what was read and found so far."""
+        from tamperscope import __version__
+
+        raw = self._core.summary()
+        container = core.CONTAINERS[raw.container]
+        known = raw.first_ns >= 0
+        return Summary(
+            self.name,
+            version=__version__,
+            rules=rules(),
+            format=container + self._source.compression if container else None,
+            frames=int(raw.frames),
+            packets=int(raw.packets),
+            bytes=int(raw.captured_bytes),
+            first_ns=int(raw.first_ns) if known else None,
+            last_ns=int(raw.last_ns) if known else None,
+            flows=int(raw.flows),
+            transactions=int(raw.transactions),
+            candidates=int(raw.candidates),
+            findings=self._found,
+            not_judged={"one_direction_or_cut": int(raw.not_judged)} if raw.not_judged else {},
+            anomalies=_anomalies(raw),
+            evicted=int(raw.evicted_flows),
+            limits=_limits(raw),
+        )
+
+    def close(self) -> None:
+        """Close the input and free the core; an iteration under way ends."""
+        self._source.close()
+
+
+def _anomalies(raw: Any) -> dict[str, int]:
+    names = flows.words("TSCOPE_AN_")
+    return {name: int(raw.anomaly_count[bit.bit_length() - 1]) for bit, name in names.items() if raw.anomaly_count[bit.bit_length() - 1]}
+
+
+def _limits(raw: Any) -> list[str]:
+    hit = {
+        "flows_evicted": raw.evicted_flows, "transactions_evicted": raw.evicted_transactions,
+        "context_evicted": raw.evicted_context, "traces_taken": raw.traces_taken, "names_dropped": raw.names_dropped,
+    }  # fmt: skip
+    return [name for name, count in hit.items() if count]
+
+
+def rules() -> str:
+    """A checksum over the data files that judgements rest on (CRC-32, which costs a plain scan nothing)."""
+    import os
+    import zlib
+
+    folder = os.path.join(os.path.dirname(__file__), "data")
+    total = 0
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".toml"):
+            with open(os.path.join(folder, name), "rb") as file:
+                total = zlib.crc32(file.read(), total)
+    return f"{total:08x}"
+

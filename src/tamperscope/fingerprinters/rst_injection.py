@@ -105,9 +105,11 @@ class RstInjection(Fingerprinter):
     def examine(self, candidates: Candidates) -> list[Observation]:
         """See the module; the comparison with other flows of the server is in `compare`."""
         look = Resets(candidates)
-        rtt = candidates.flow["rtt_server_ns"]
+        contradictions = look.contradictions(candidates.flow["rtt_server_ns"])
+        proved = np.zeros(len(candidates), np.bool_)
+        proved[contradictions[0].rows] = True
         return [
-            *look.contradictions(rtt),
+            *contradictions,
             look.syn_ack_after(),
             look.expired(),
             look.echo_ip_id(),
@@ -123,7 +125,7 @@ class RstInjection(Fingerprinter):
             look.options(),
             look.ip_id(),
             look.beyond_reach(),
-            look.as_of_no_connection(),
+            look.as_of_no_connection(proved),
         ]
 
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
@@ -186,7 +188,9 @@ class Resets:
         answers = candidate & (t["flags"] & ACK != 0) & self._acknowledges_cause(reset_at)
         again = self._repeated_between(reset_at)
         stateless = (reset_at >= 0) & self.stateless[np.maximum(reset_at, 0)]
-        sure = (new | answers) & ~again & ~stateless
+        # A kernel below a program with a TCP of its own sits where the program sits.
+        elsewhere = answers & c.from_server & self._other_distance(reset_at)
+        sure = ((new | answers) & ~again & ~stateless) | (elsewhere & ~again)
         answered = answers & ~again & stateless & c.from_server
         proof, middling, weak = c.any(sure), c.any(answered), c.any(new | answers)
         return [
@@ -237,6 +241,11 @@ class Resets:
         """Has the row another TTL than the reset: then the two did not come from one sender in another order."""
         return (reset_at >= 0) & (self.t["ttl"] != self.t["ttl"][np.maximum(reset_at, 0)])
 
+    def _other_distance(self, reset_at: Array) -> Array:
+        """Did the reset come over a way that differs by more than three hops, whatever its initial TTL."""
+        ttl = self.t["ttl"].astype(np.int64)
+        return (reset_at >= 0) & (np.abs(hops(ttl) - hops(ttl[np.maximum(reset_at, 0)])) > 3)
+
     def syn_ack_after(self) -> Observation:
         """The server's SYN+ACK after its reset, without a SYN between: it never saw the end of the handshake."""
         c, t = self.c, self.t
@@ -266,14 +275,15 @@ class Resets:
         c, t = self.c, self.t
         own, others = c.flow["rtt_server_ns"], context["server_min_rtt_ns"]
         rtt = np.where((own > 0) & (others > 0), np.minimum(own, others), np.maximum(own, others))
-        covers = (t["flags"] & ACK != 0) & (t["ack_offset"] == 0) & self.asked_before
+        covers = (t["flags"] & ACK != 0) & (t["ack_offset"] == 0)
         # From the packet that first carried the last byte: the reset may answer that one, not a copy.
         original = (t["payload_length"] > 0) & (t["what"] & WHAT_RETRANSMISSION == 0)
         cause = c.latest(self.plain_of_client & original)
+        cause = np.where(self.stateless, self._first_with_that_ack(), np.where(covers, cause, -1))
         took = t["time_ns"] - t["time_ns"][np.maximum(cause, 0)]
         limit = c.spread(rtt)
         # Scheduling and the capture's clock may take 2 ms off any interval.
-        early = self.suspect & c.from_server & covers & (cause >= 0) & (took * 2 < limit) & (limit - took > 2 * MS)
+        early = self.suspect & c.from_server & self.asked_before & (cause >= 0) & (took * 2 < limit) & (limit - took > 2 * MS)
         sure = early & (took * 4 < limit) & c.spread((own > 0) & (others > 0))
         shortest = c.smallest(took, early, -1) / MS
         values = {"ms": shortest, "rtt_ms": rtt / MS}
@@ -282,6 +292,16 @@ class Resets:
             c.observe("reset_before_path", proof, early, INJECTED, values),
             c.observe("reset_before_rtt", c.any(early) & ~proof, early, INJECTED, values),
         ]
+
+    def _first_with_that_ack(self) -> Array:
+        """Index of the client's first packet that acknowledges a row's sequence number (-1): a bare reset's earliest cause."""
+        c, t = self.c, self.t
+        code = (c.owner.astype(np.int64) << 32) | np.where(c.from_server, t["seq"], t["ack"]).astype(np.int64)
+        sent = np.flatnonzero(self.plain_of_client & (t["flags"] & ACK != 0))
+        values, first = np.unique(code[sent], return_index=True)
+        at = np.minimum(np.searchsorted(values, code), max(len(values) - 1, 0))
+        found = (values[at] == code) if len(values) else np.zeros(len(t), np.bool_)
+        return np.where(found, sent[first][at], -1) if len(values) else np.full(len(t), -1)
 
     # ------------------------------------------------------------ what it was copied from
 
@@ -454,9 +474,9 @@ class Resets:
 
     # ------------------------------------------------------------ against
 
-    def as_of_no_connection(self) -> Observation:
-        """All suspect resets are such as anything without state for the flow sends."""
-        every = self.c.any(self.suspect) & ~self.c.any(self.suspect & ~self.stateless)
+    def as_of_no_connection(self, proved: Array) -> Observation:
+        """All suspect resets are such as anything without state for the flow sends, and nothing contradicts them."""
+        every = self.c.any(self.suspect) & ~self.c.any(self.suspect & ~self.stateless) & ~proved
         return self.c.observe("reset_as_of_no_connection", every, self.suspect, CONTEXT)
 
 

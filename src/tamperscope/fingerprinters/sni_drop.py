@@ -26,12 +26,15 @@ from tamperscope.fingerprint import (
     GENUINE,
     MARK_TRIGGER_UNACKED,
     MARK_UNANSWERED,
+    RST,
     STAGE_AFTER_NAME,
     SYN,
     TRIGGER,
     TRIGGER_TLS_HELLO,
     WHAT_ICMP,
+    WHAT_KEEP_ALIVE,
     WHAT_RETRANSMISSION,
+    WHAT_TRIGGER,
     Candidates,
     Fingerprinter,
     Observation,
@@ -61,7 +64,7 @@ class SniDrop(Fingerprinter):
         both = flow["facts"] & np.uint32(FACT_ONE_WAY) == 0
         lost = flow["trigger_acked"] < flow["trigger_length"]
         hello = (flow["trigger"] == TRIGGER_TLS_HELLO) & (flow["protocol"] == 6)
-        chosen: Array = hello & again & both & lost & (flow["answer_ns"] < 0) & (flow["resets"][:, 1] == 0)
+        chosen: Array = hello & again & both & lost & (flow["answer_ns"] < 0)
         return chosen
 
     def stage(self, columns: Any) -> Array:
@@ -77,9 +80,10 @@ class SniDrop(Fingerprinter):
         lasted = np.where(count > 0, t["time_ns"][last_copy] - t["time_ns"][first_copy], 0) if len(t) else count
         enough = (count >= COPIES) & (lasted >= SECOND)
         third = c.before(copies) >= COPIES
-        speaks = c.is_plain & c.from_server & (t["flags"] & ACK != 0) & third
+        # A reset that acknowledges is the server's last word; one without could be anybody's.
+        speaks = c.is_packet & c.from_server & (t["flags"] & ACK != 0) & third
         opening = c.any(speaks & (t["flags"] & SYN != 0))
-        speaks &= (t["flags"] & SYN == 0) & ((t["flags"] & FIN != 0) | (t["payload_length"] > 0) | self._keeps_alive(c))
+        speaks &= (t["flags"] & SYN == 0) & ((t["flags"] & (FIN | RST) != 0) | (t["payload_length"] > 0) | self._keeps_alive(c))
         part = flow["trigger_acked"] > 0
         alive = c.any(speaks) & enough
         small = self._small(c, copies)
@@ -103,13 +107,18 @@ class SniDrop(Fingerprinter):
         elsewhere = context["near_client_silent"].astype(np.int64) - context["near_pair_silent"]
         outage = (elsewhere > 0) & (context["near_client_reached"] <= context["near_client_silent"])
         down = (context["near_server_silent"] > 0) & (context["near_server_reached"] == 0) & (elsewhere <= 0)
+        named = {key: context["near_name_" + key].astype(np.int64) for key in ("reached", "silent")}
+        rest = {key: context["near_server_" + key].astype(np.int64) - named[key] for key in named}
+        by_name = (named["silent"] >= 1) & (named["reached"] <= named["silent"])
+        by_name &= (rest["reached"] >= 5) & (rest["silent"] * 10 <= rest["reached"])
         values = {"reached": context["near_pair_reached"], "silent": context["near_pair_silent"]}
         return [
             c.observe("server_reached_otherwise", others, None, CONTEXT, values),
             c.observe("client_reaches_others", path & ~others, None, CONTEXT, {"reached": context["near_client_reached"]}),
             c.observe("client_silent_elsewhere", outage, None, CONTEXT, {"silent": elsewhere}),
             c.observe("server_silent_to_all", down, None, CONTEXT, {"silent": context["near_server_silent"]}),
-            c.observe("name_answered_too", context["near_name_reached"] > 0, None, CONTEXT, {"reached": context["near_name_reached"]}),
+            c.observe("drop_by_name", by_name, None, CONTEXT, {"silent": named["silent"] + 1, "others": rest["reached"]}),
+            c.observe("name_answered_too", named["reached"] > named["silent"] + 1, None, CONTEXT, {"reached": named["reached"]}),
         ]
 
     def _copies(self, c: Candidates) -> Array:
@@ -132,6 +141,9 @@ class SniDrop(Fingerprinter):
         A copy, a later segment of the hello, or the client's FIN behind it: each would have drawn an acknowledgement.
         """
         t = c.trace
-        later = c.is_plain & ~c.from_server & ((t["payload_length"] > 0) | (t["flags"] & FIN != 0)) & (c.before(copies) > 0)
-        smallest = c.smallest(t["payload_length"], copies | later, 65535)
+        empty = c.is_plain & c.from_server & (t["payload_length"] == 0) & (t["flags"] & (SYN | FIN) == 0)
+        asked = c.before(t["what"] & WHAT_TRIGGER != 0) > 0
+        drew = c.any(empty & asked & (t["what"] & WHAT_KEEP_ALIVE == 0) & (t["since_other_ns"] < SECOND))
+        later = c.is_plain & ~c.from_server & ((t["payload_length"] > 0) | (t["flags"] & FIN != 0)) & asked
+        smallest = c.smallest(t["payload_length"], copies | (later & c.spread(~drew)), 65535)
         return (smallest <= SURE_SIZE) | (smallest <= c.flow["trigger_acked"])

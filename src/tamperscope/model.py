@@ -244,7 +244,7 @@ class FlowRecord:
         sequence: str | None = None,
         rtt_ms: float | None = None,
         vantage: str = "unknown",
-        final_by: str = "end",
+        final_by: str = "cut_by_end",
         marks: tuple[str, ...] = (),
         anomalies: tuple[str, ...] = (),
     ) -> None:

@@ -35,7 +35,7 @@ FIELDS = (
     "ip.ttl", "ipv6.hlim", "ip.id", "ip.flags.df", "ipv6.flow", "tcp.srcport", "tcp.dstport", "udp.srcport",
     "udp.dstport", "tcp.flags", "tcp.len", "tcp.seq_raw", "tcp.ack_raw", "dns.id", "dns.qry.name",
     "dns.flags.response", "dns.a", "dns.aaaa", "tls.handshake.extensions_server_name", "http.host",
-    "ip.checksum.status", "tcp.checksum.status", "udp.checksum.status",
+    "ip.checksum.status", "tcp.checksum.status", "tcp.checksum", "tcp.checksum_calculated", "udp.checksum.status",
 )  # fmt: skip
 
 # What can be seen at the servers: forged resets, and no hello where it was dropped; forged answers never come there.
@@ -105,6 +105,8 @@ class Capture:
             last = frame.time
             if row["frame.len"] != row["frame.cap_len"]:
                 self.faults.append(f"frame {frame.number}: cut")
+            if (row["tcp.checksum"], row["tcp.checksum_calculated"]) == ("0xffff", "0x0000"):
+                row["tcp.checksum.status"] = "1"  # the same number in one's complement; Linux writes it so
             if "0" in (row["ip.checksum.status"], row["tcp.checksum.status"], row["udp.checksum.status"]):
                 self.faults.append(f"frame {frame.number}: bad checksum")
             self.frames[frame.number] = frame

@@ -116,7 +116,9 @@ def ip_packet(src: str, dst: str, proto: int, body: bytes, ttl: int, ip_id: int 
         pseudo = a.packed + b.packed + struct.pack("!BBH", 0, proto, len(body))
     else:
         pseudo = a.packed + b.packed + struct.pack("!LxxxB", len(body), proto)
-    value = checksum(pseudo + body) or 0xFFFF
+    value = checksum(pseudo + body)
+    if proto == UDP:
+        value = value or 0xFFFF  # zero would mean "none"
     body = body[:at] + value.to_bytes(2, "big") + body[at + 2 :]
     if a.version == 6:
         return struct.pack("!LHBB", 6 << 28, len(body), proto, ttl) + a.packed + b.packed + body

@@ -2,8 +2,8 @@
 What a fingerprinter is, and the columns that it works on.
 
 A fingerprinter looks at *candidates* only: flows or DNS transactions that carry one of the marks it asks for.  It gets
-all of them at once, as numpy columns, and hands back *observations*: facts with their frames, no judgement.  What a fact
-weighs stands in ``data/weights.toml``; ``tamperscope.weigh`` does the sum.
+all of them at once, as numpy columns, and hands back *observations*: facts with their frames, no judgement.  What a
+fact weighs stands in ``data/weights.toml``; ``tamperscope.weigh`` does the sum.
 
     class ManyResets(Fingerprinter):
         mechanism = "rst_injection"
@@ -13,8 +13,8 @@ weighs stands in ``data/weights.toml``; ``tamperscope.weigh`` does the sum.
             resets = c.is_reset & (c.trace["from_server"] == 1)
             return [c.observe("my_many_resets", c.count(resets) >= 5, frames=resets, role=INJECTED)]
 
-Fields and units of every table are those of ``csrc/tamperscope.h``: times in nanoseconds (int64; -1 unknown), frames from
-1 (uint64; 0 none), addresses as 16 bytes, index 0 of a pair the client, 1 the server.
+Fields and units of every table are those of ``csrc/tamperscope.h``: times in nanoseconds (int64; -1 unknown), frames
+from 1 (uint64; 0 none), addresses as 16 bytes, index 0 of a pair the client, 1 the server.
 """
 
 from __future__ import annotations
@@ -79,10 +79,16 @@ class Observation:
     values: {name: shape (k,)}: numbers for the sentence.
     """
 
-    __slots__ = ("id", "rows", "offsets", "frames", "role", "values")
+    __slots__ = ("frames", "id", "offsets", "role", "rows", "values")
 
     def __init__(
-        self, id: str, rows: Array, offsets: Array, frames: Array, role: str = CONTEXT, values: dict[str, Array] | None = None
+        self,
+        id: str,
+        rows: Array,
+        offsets: Array,
+        frames: Array,
+        role: str = CONTEXT,
+        values: dict[str, Array] | None = None,
     ) -> None:
         self.id = id
         self.rows = rows
@@ -134,7 +140,9 @@ class Ragged:
 
     def smallest(self, values: Array, mask: Array, empty: int) -> Array:
         """Smallest value (int64) over the owner's rows in the mask, `empty` where there is none."""
-        at = self._reduce(np.minimum, np.where(mask, values.astype(np.int64), np.iinfo(np.int64).max), np.iinfo(np.int64).max)
+        at = self._reduce(
+            np.minimum, np.where(mask, values.astype(np.int64), np.iinfo(np.int64).max), np.iinfo(np.int64).max
+        )
         return np.where(self.any(mask), at, empty)
 
     def largest(self, values: Array, mask: Array, empty: int) -> Array:
@@ -145,7 +153,8 @@ class Ragged:
         """Rows of the mask that come before each row within its owner: int64, shape (rows,)."""
         running = np.concatenate(([0], np.cumsum(mask, dtype=np.int64)))[:-1]
         starts = np.append(running, running[-1:])[self.offsets[:-1]] if len(mask) else np.zeros(self.n, np.int64)
-        return running - starts[self.owner]
+        out: Array = running - starts[self.owner]
+        return out
 
     def latest(self, mask: Array) -> Array:
         """Index of the owner's latest row in the mask before each row, -1 where there is none: int64, shape (rows,)."""
@@ -167,7 +176,9 @@ class Columns(Ragged):
         super().__init__(counts.astype(np.int64))
         self.units = units
         # Where the units are a selection, their rows do not follow one another in the batch.
-        at = np.repeat(offsets.astype(np.int64) - self.offsets[:-1], counts.astype(np.int64)) + np.arange(len(self.owner))
+        at = np.repeat(offsets.astype(np.int64) - self.offsets[:-1], counts.astype(np.int64)) + np.arange(
+            len(self.owner)
+        )
         self.rows: Array = rows if len(at) == len(rows) and (at == np.arange(len(at))).all() else rows[at]
         self.context = context
         self.text = text
@@ -200,7 +211,12 @@ class Columns(Ragged):
         return self.text[start : start + length] if length else None
 
     def observe(
-        self, id: str, units: Array, frames: Array | None = None, role: str = CONTEXT, values: dict[str, Array] | None = None
+        self,
+        id: str,
+        units: Array,
+        frames: Array | None = None,
+        role: str = CONTEXT,
+        values: dict[str, Array] | None = None,
     ) -> Observation:
         """
         An observation of the candidates in `units` (bool, shape (n,)).
@@ -211,7 +227,9 @@ class Columns(Ragged):
         index = np.flatnonzero(units)
         chosen = (frames & self.spread(units)) if frames is not None else np.zeros(len(self.owner), np.bool_)
         offsets = np.concatenate(([0], np.cumsum(self.count(chosen)[index])))
-        return Observation(id, index, offsets, self.rows["frame"][chosen], role, {k: v[index] for k, v in (values or {}).items()})
+        return Observation(
+            id, index, offsets, self.rows["frame"][chosen], role, {k: v[index] for k, v in (values or {}).items()}
+        )
 
 
 class Candidates(Columns):
@@ -245,9 +263,10 @@ class Candidates(Columns):
 
 
 class Candidate:
-    """One candidate flow, for those who experiment: ``flow`` and ``context`` are rows, ``trace`` is an array of rows."""
+    """One candidate flow, for those who experiment: ``flow`` and ``context`` are rows, ``trace`` is an array of
+    rows."""
 
-    __slots__ = ("index", "flow", "trace", "context", "name")
+    __slots__ = ("context", "flow", "index", "name", "trace")
 
     def __init__(self, columns: Candidates, index: int) -> None:
         self.index = index
@@ -269,7 +288,9 @@ class Transactions(Columns):
     unit = "transaction"
 
     def __init__(self, transaction: Array, message: Array, context: Array, text: bytes) -> None:
-        super().__init__(transaction, message, transaction["message_offset"], transaction["message_count"], context, text)
+        super().__init__(
+            transaction, message, transaction["message_offset"], transaction["message_count"], context, text
+        )
         self._ready()
 
     def _ready(self) -> None:

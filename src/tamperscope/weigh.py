@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "weights.toml")
+WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "weights.toml")  # noqa: PTH100, PTH118, PTH120
 STAGES = ("default", "dns", "syn", "handshake", "after_name", "after_request", "transfer")
 NOTHING, INSUFFICIENT, LIKELY, CONFIRMED = 0, 1, 2, 3
 VERDICTS = (None, "insufficient", "likely", "confirmed")
@@ -44,7 +44,7 @@ MAX_INJECTED = 4096
 class Weight:
     """What one observation id means: an entry of ``data/weights.toml``."""
 
-    __slots__ = ("id", "group", "weight", "class_", "proof", "control", "missing", "text")
+    __slots__ = ("class_", "control", "group", "id", "missing", "proof", "text", "weight")
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.id: str = entry["id"]
@@ -78,12 +78,14 @@ class Weights:
     def of(self, mechanism: str, id: str) -> Weight:
         """The entry of an observation; ids without one weigh nothing (a user's own, not yet weighed)."""
         found = self.entries.get((mechanism, id))
-        return found or Weight({"id": id, "group": "unweighed", "weight": 0.0, "text": id.replace("_", " "), "reason": "none given"})
+        return found or Weight(
+            {"id": id, "group": "unweighed", "weight": 0.0, "text": id.replace("_", " "), "reason": "none given"}
+        )
 
 
 def load(path: str | os.PathLike[str] = WEIGHTS) -> Weights:
     """Weights from a TOML file.  Raises ValueError for an entry that does not say why it weighs what it weighs."""
-    with open(path, "rb") as file:
+    with open(path, "rb") as file:  # noqa: PTH123
         return Weights(tomllib.load(file))
 
 
@@ -111,11 +113,13 @@ class Judgement:
     The verdicts of one fingerprinter on its candidates.
 
     columns: the candidates; log_odds: float64, shape (n,); verdict: uint8, shape (n,): NOTHING, INSUFFICIENT, LIKELY,
-    CONFIRMED; reported: int64 indices of candidates with a verdict; earliest: uint64, shape (n,): first forged frame, else
-    first frame of any evidence, 0 where there is none.
+    CONFIRMED; reported: int64 indices of candidates with a verdict; earliest: uint64, shape (n,): first forged frame,
+    else first frame of any evidence, 0 where there is none.
     """
 
-    def __init__(self, mechanism: str, columns: Columns, observations: list[Observation], weights: Weights, prior: Array) -> None:
+    def __init__(
+        self, mechanism: str, columns: Columns, observations: list[Observation], weights: Weights, prior: Array
+    ) -> None:
         self.mechanism = mechanism
         self.columns = columns
         self.observations = observations

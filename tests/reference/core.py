@@ -60,7 +60,9 @@ class FlowTable:
         if "quoted" in p:
             if key in self.live:
                 p["side"] = 1 - int(ends[0] != key[1])
-                self.live[key].packets.append({**p, "length": 0, "payload": b"", "protocol": q["protocol"], "flags": 0, "error": p["flags"]})
+                self.live[key].packets.append(
+                    {**p, "length": 0, "payload": b"", "protocol": q["protocol"], "flags": 0, "error": p["flags"]}
+                )
             return
         p["side"] = int(ends[0] != key[1])
         if key in self.live and self.live[key].is_reused_by(p):
@@ -147,7 +149,9 @@ def flow_context(rows: Any, trace: Any, flow_names: list[str]) -> Any:
         c["server_flows"], c["server_reached"], c["server_reset"] = len(same), sum(reached[same]), sum(was_reset[same])
         groups = {
             "near_server": [j for j in near if server[j] == server[i]],
-            "near_name": [j for j in near if server[j] == server[i] and flow_names[i] and flow_names[j] == flow_names[i]],
+            "near_name": [
+                j for j in near if server[j] == server[i] and flow_names[i] and flow_names[j] == flow_names[i]
+            ],
             "near_pair": [j for j in near if server[j] == server[i] and client[j] == client[i]],
             "near_client": [j for j in near if client[j] == client[i]],
             "name": [j for j in others if flow_names[i] and flow_names[j] == flow_names[i]],
@@ -167,7 +171,12 @@ def _resets_without_trigger(row: Any, trace: Any) -> list[int]:
     found, fin = [], False
     for t in rows:
         tcp = not t["what"] & 0x110
-        if tcp and t["from_server"] and t["flags"] & 4 and (fin or not row["trigger_frame"] or t["frame"] < row["trigger_frame"]):
+        if (
+            tcp
+            and t["from_server"]
+            and t["flags"] & 4
+            and (fin or not row["trigger_frame"] or t["frame"] < row["trigger_frame"])
+        ):
             found.append(int(t["ttl"]))
         fin |= bool(tcp and t["from_server"] and t["flags"] & 1)
     return found

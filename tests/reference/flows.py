@@ -2,19 +2,20 @@
 
 Definitions that the header leaves open, as fixed here:
 
-* Client: sender of a SYN; else receiver of a SYN+ACK; else sender of a ClientHello or request; of a DNS query; of a QUIC
-  Initial; else the end whose port is not the only one under 1024 ...; else the first sender.  Judged over the whole flow.
+* Client: sender of a SYN; else receiver of a SYN+ACK; else sender of a ClientHello or request; of a DNS query; of a
+  QUIC Initial; else the end whose port is 1024 or more where the other's is not; else the first sender.  Judged over
+  the whole flow.
 * next (a sender's next sequence number): moved by payload, SYN and FIN of packets that are neither resets nor copies.
 * seq_offset and ack_offset of a packet are taken before it moves `next`; ack_offset is INT32_MIN without the ACK flag.
-* RETRANSMISSION: begins below `next` and carries payload, SYN or FIN, and is no KEEP_ALIVE (at next - 1, at most one byte).
-* DUPLICATE: equal in IP ID, sequence, acknowledgement, flags, window and payload to a packet of its sender at most 100 ms
-  before, IP ID other than 0 or both within 2 ms.  A reset is one only where its pair (interface, interface, TTL
-  difference) was learned from three other packets before it: equal resets are a known signature.
-* Trigger: the client's first payload of a flow, if it is a ClientHello (all its records) or an HTTP request (its head), or
-  any payload that follows a handshake seen (that packet).  QUIC: a long header Initial of at least 1,200 bytes.
+* RETRANSMISSION: begins below `next`, carries payload, SYN or FIN, and is no KEEP_ALIVE (at next - 1, at most a byte).
+* DUPLICATE: equal in IP ID, sequence, acknowledgement, flags, window, options and payload to a packet of its sender at
+  most 100 ms before, IP ID other than 0 or both within 2 ms.  A reset is one only where its pair (interface, interface,
+  TTL difference) was learned from three other packets before it: equal resets are a known signature.
+* Trigger: the client's first payload of a flow, if it is a ClientHello (all its records) or an HTTP request (its head),
+  or any payload in a flow with a SYN seen (that packet).  QUIC: an Initial of at least 1,200 bytes.
 * Acknowledgements count only in packets that are no resets.
-* ICMP row: ttl and tos of the outer packet, flags = type << 8 | code, ip_id and seq as quoted, from_server = 1 where the
-  quoted packet was the client's.  At most 16 a flow.
+* ICMP row: ttl and tos of the outer packet, flags = type << 8 | code, ip_id and seq as quoted, from_server = 1 where
+  the quoted packet was the client's.  At most 16 a flow.
 * rtt_server_ns: from the last SYN before the first SYN+ACK, so that a lost SYN does not lengthen it.
 * missing: holes in a sender's bytes between its first and last known one, where acknowledged ones count as sent.
 """
@@ -105,13 +106,19 @@ class Flow:
         """Sets kind, start, length, name, packets (frames) of the trigger."""
         self.trigger, self.trigger_seq, self.trigger_length, self.trigger_frames = TRIGGER["NONE"], 0, 0, []
         self.incomplete = self.ech = self.no_sni = False
-        sent = [p for p in self.packets if p["from"] == 0 and p["length"] and not p.get("quoted") and not p["flags"] & RST]
+        sent = [
+            p for p in self.packets if p["from"] == 0 and p["length"] and not p.get("quoted") and not p["flags"] & RST
+        ]
         if not sent:
             return
         if sent[0]["protocol"] == 17:
             first = next((p for p in sent if is_initial(p)), None)
             if first:
-                self.trigger, self.trigger_length, self.trigger_frames = TRIGGER["QUIC_INITIAL"], first["length"], [first["frame"]]
+                self.trigger, self.trigger_length, self.trigger_frames = (
+                    TRIGGER["QUIC_INITIAL"],
+                    first["length"],
+                    [first["frame"]],
+                )
             return
         start = self._first_payload(sent)
         stream = self._stream(sent, start)
@@ -203,7 +210,10 @@ class Flow:
         s = p["from"]
         ttls = {q["ttl"] for q in self.packets if q["from"] == s and q["frame"] < p["frame"] and not q.get("quoted")}
         self._mark("RST_UNLIKE", bool(ttls) and p["ttl"] not in ttls)
-        self._mark("RST_REPEATED", before is not None and bool(before["flags"] & RST) and (other is None or other["frame"] < before["frame"]))
+        self._mark(
+            "RST_REPEATED",
+            before is not None and bool(before["flags"] & RST) and (other is None or other["frame"] < before["frame"]),
+        )
         self._mark("RST_SEQUENCE", p["seq_offset"] not in (0, UNKNOWN))
         self._mark("RST_PAYLOAD", bool(p["length"]))
         self._mark("RST_FLAGS", bool(p["flags"] & (FIN | SYN | 8 | 0xE00)))
@@ -211,7 +221,9 @@ class Flow:
         if s == 1:
             trigger = self.trigger_packet
             self._mark("RST_AFTER_TRIGGER", trigger is not None and not self.server_fin)
-            early = trigger is not None and self.rtt[0] > 0 and (p["time_ns"] - trigger["time_ns"]) * 4 < self.rtt[0] * 3
+            early = (
+                trigger is not None and self.rtt[0] > 0 and (p["time_ns"] - trigger["time_ns"]) * 4 < self.rtt[0] * 3
+            )
             self._mark("RST_TOO_EARLY", early)
             self._mark("RST_ON_SYN", self.next[1] is None and other is not None and bool(other["flags"] & SYN))
         self.reset[s] = self.reset[s] or p
@@ -244,7 +256,11 @@ class Flow:
             self._mark("SYN_ACK_CONFLICT", isn is not None and isn != p["seq"])
             if isn is None:
                 self.server_isn, self.syn_ack_ns = p["seq"], p["time_ns"]
-                syns = [q["time_ns"] for q in self.packets if q["frame"] < p["frame"] and q["from"] == 0 and q["flags"] & (SYN | ACK) == SYN]
+                syns = [
+                    q["time_ns"]
+                    for q in self.packets
+                    if q["frame"] < p["frame"] and q["from"] == 0 and q["flags"] & (SYN | ACK) == SYN
+                ]
                 self.rtt[0] = p["time_ns"] - syns[-1] if syns else -1
         if kind == ACK and s == 0 and hasattr(self, "syn_ack_ns") and self.rtt[1] < 0:
             self.rtt[1] = p["time_ns"] - self.syn_ack_ns
@@ -272,7 +288,9 @@ class Flow:
         self._fact("CUT_BY_END", self.final[0] == FINAL["END"])
         self.missing = [self._missing(side) for side in (0, 1)] if tcp else [0, 0]
         for side, fact in ((0, "UNSEEN_CLIENT"), (1, "UNSEEN_SERVER")):
-            unseen = self.acked[side] is not None and (self.next[side] is None or wrap(self.acked[side] - self.next[side]) > 0)
+            unseen = self.acked[side] is not None and (
+                self.next[side] is None or wrap(self.acked[side] - self.next[side]) > 0
+            )
             self._fact(fact, unseen)
 
     def _mark(self, name: str, holds: bool) -> None:
@@ -291,7 +309,10 @@ class Flow:
             start = wrap(p["seq"] - base)
             spans.append((start, start + p["length"] + bool(p["flags"] & SYN) + bool(p["flags"] & FIN)))
         high = self.acked[side]
-        low, top = min(s for s, _ in spans), max([e for _, e in spans] + ([wrap(high - base)] if high is not None else []))
+        low, top = (
+            min(s for s, _ in spans),
+            max([e for _, e in spans] + ([wrap(high - base)] if high is not None else [])),
+        )
         covered, reach = 0, low
         for start, end in sorted(spans):
             covered += max(end - max(start, reach), 0)
@@ -348,7 +369,10 @@ class Flow:
             return row
         row["window"], row["flags"] = p["window"], p["flags"]
         if p.get("reference"):
-            row["what"], row["seq"] = WHAT["REFERENCE"], (p["seq"] + p["length"] + bool(p["flags"] & SYN) + bool(p["flags"] & FIN)) % 2**32
+            row["what"], row["seq"] = (
+                WHAT["REFERENCE"],
+                (p["seq"] + p["length"] + bool(p["flags"] & SYN) + bool(p["flags"] & FIN)) % 2**32,
+            )
             row["since_other_ns"], row["seq_offset"], row["ack_offset"] = -1, UNKNOWN, UNKNOWN
             return row
         for key in ("seq", "ack", "seq_offset", "ack_offset", "what", "tos", "ip_flags"):
@@ -414,7 +438,12 @@ class Flow:
 
 def is_initial(p: Packet) -> bool:
     data = p["payload"]
-    return p["protocol"] == 17 and p["length"] >= 1200 and data[:1] >= b"\xc0" and data[1:5] in (b"\0\0\0\1", b"\x6b\x33\x43\xcf")
+    return (
+        p["protocol"] == 17
+        and p["length"] >= 1200
+        and data[:1] >= b"\xc0"
+        and data[1:5] in (b"\0\0\0\1", b"\x6b\x33\x43\xcf")
+    )
 
 
 def options_digest(options: bytes) -> int:

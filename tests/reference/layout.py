@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 HEADER = pathlib.Path(__file__).parents[2] / "csrc" / "tamperscope.h"
-TYPES = {"char": "S", "uint8_t": "u1", "uint16_t": "u2", "uint32_t": "u4", "uint64_t": "u8", "int32_t": "i4", "int64_t": "i8"}
+TYPES = {
+    "char": "S",
+    "uint8_t": "u1",
+    "uint16_t": "u2",
+    "uint32_t": "u4",
+    "uint64_t": "u8",
+    "int32_t": "i4",
+    "int64_t": "i8",
+}
 
 
 def _clean() -> str:
@@ -26,15 +34,15 @@ def _field(line: str) -> tuple[Any, ...]:
 
 def table(name: str) -> np.dtype[Any]:
     """dtype of `struct tscope_<name>`, aligned as the C compiler aligns it."""
-    found = re.search(r"struct tscope_%s \{(.*?)\n\};" % name, _clean(), re.S)
+    found = re.search(rf"struct tscope_{name} \{{(.*?)\n\}};", _clean(), re.S)
     assert found, f"no struct tscope_{name} in {HEADER.name}"
     return np.dtype([_field(part.strip()) for part in found[1].split(";") if part.strip()], align=True)
 
 
 def enumeration(prefix: str) -> dict[str, int]:
     """Every enumerator whose name begins with TSCOPE_<prefix>, without that beginning."""
-    pairs = re.findall(r"TSCOPE_(%s\w*) = ([^,}\n]+)" % prefix, _clean())
-    return {name[len(prefix) :]: eval(value) for name, value in pairs}  # noqa: S307: our own header
+    pairs = re.findall(rf"TSCOPE_({prefix}\w*) = ([^,}}\n]+)", _clean())
+    return {name[len(prefix) :]: eval(value) for name, value in pairs}
 
 
 FLOW = table("flow")

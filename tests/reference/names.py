@@ -59,7 +59,15 @@ def dns(data: bytes) -> dict[str, Any] | None:
     if len(data) < 12:
         return None
     word = [int.from_bytes(data[n : n + 2], "big") for n in range(0, 12, 2)]
-    m: dict[str, Any] = {"id": word[0], "flags": word[1], "counts": word[2:], "name": "", "type": 0, "class_": 0, "malformed": False}
+    m: dict[str, Any] = {
+        "id": word[0],
+        "flags": word[1],
+        "counts": word[2:],
+        "name": "",
+        "type": 0,
+        "class_": 0,
+        "malformed": False,
+    }
     m.update(records=[], edns=False, edns_size=0, record_ttl=0, first_type=0, trailing=False)
     try:
         m["trailing"] = _records(data, m) < len(data)

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 Packet = dict[str, Any]
-MAGICS = {b"\xd4\xc3\xb2\xa1": ("<", 1000), b"\xa1\xb2\xc3\xd4": (">", 1000), b"\x4d\x3c\xb2\xa1": ("<", 1), b"\xa1\xb2\x3c\x4d": (">", 1)}
+MAGICS = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
 
 
 def frames(path: str | pathlib.Path) -> Iterator[tuple[int, int, int, int, bytes]]:
@@ -51,7 +56,9 @@ def _pcapng(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
             interfaces.append(_interface(body, order))
         elif kind in (3, 6):
             frame += 1
-            number, high, low, captured = (0, 0, 0, len(body) - 4) if kind == 3 else struct.unpack_from(order + "4I", body)
+            number, high, low, captured = (
+                (0, 0, 0, len(body) - 4) if kind == 3 else struct.unpack_from(order + "4I", body)
+            )
             link, ticks, base = interfaces[number]
             start = 4 if kind == 3 else 20
             time_ns = (high << 32 | low) * 10**9 // ticks + base * 10**9
@@ -155,10 +162,17 @@ def _icmp(p: Packet, data: bytes, at: int) -> Packet | None:
     if data[start : start + 1] and data[start] >> 4 == 4 and len(data) >= start + 28:
         head = start + (data[start] & 15) * 4
         inner = {"protocol": data[start + 9], "ip_id": int.from_bytes(data[start + 4 : start + 6], "big")}
-        inner["source"], inner["destination"] = (b"\0" * 10 + b"\xff\xff" + data[start + n : start + n + 4] for n in (12, 16))
+        inner["source"], inner["destination"] = (
+            b"\0" * 10 + b"\xff\xff" + data[start + n : start + n + 4] for n in (12, 16)
+        )
     elif len(data) >= start + 48:
         head = start + 40
-        inner = {"protocol": data[start + 6], "ip_id": 0, "source": data[start + 8 : start + 24], "destination": data[start + 24 : start + 40]}
+        inner = {
+            "protocol": data[start + 6],
+            "ip_id": 0,
+            "source": data[start + 8 : start + 24],
+            "destination": data[start + 24 : start + 40],
+        }
     if not inner or inner["protocol"] not in (6, 17) or len(data) < head + 8:
         return None
     inner["sport"], inner["dport"], inner["seq"] = struct.unpack_from("!HHI", data, head)

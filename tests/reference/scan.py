@@ -36,8 +36,16 @@ def findings(tables: core.Tables) -> list[dict[str, Any]]:
         unit = judgement.columns.units[index]
         trigger = int(unit["trigger_frame" if judgement.columns.unit == "flow" else "query_frame"]) or None
         name = judgement.columns.name(index)
-        who = {"flow": int(unit["number"]), "proto": "tcp" if unit["protocol"] == 6 else "udp", "trigger_frame": trigger}
-        who |= {"client": address(unit["client"]), "client_port": int(unit["client_port"]), "name": name and name.decode("latin-1")}
+        who = {
+            "flow": int(unit["number"]),
+            "proto": "tcp" if unit["protocol"] == 6 else "udp",
+            "trigger_frame": trigger,
+        }
+        who |= {
+            "client": address(unit["client"]),
+            "client_port": int(unit["client_port"]),
+            "name": name and name.decode("latin-1"),
+        }
         who |= {"server": address(unit["server"]), "server_port": int(unit["server_port"])}
         for side in ("evidence", "against"):
             finding[side] = [fact.to_dict() for fact in finding[side]]

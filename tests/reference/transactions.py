@@ -2,10 +2,11 @@
 
 Definitions: a message belongs to the transaction of its flow, id, type and name that is not settled yet; settled is 5 s
 after the first answer, 30 s after the last query without any.  A response without a question section belongs to the
-latest transaction of its flow and id.  Copies (DUPLICATE packets) are messages but count neither as queries nor answers.
-Two answers differ where rcode, records digest or the flags AA, TC, RA, AD differ; transactions with such answers are
-`conflicting` and give no baseline.  agree / differ with another transaction's answers is judged on the first four
-addresses of each.  TOO_FAST looks at the resolver's transactions before this one, of which there must be four.
+latest transaction of its flow and id.  Copies (DUPLICATE packets) are messages but count neither as queries nor
+answers. Two answers differ where rcode, records digest or the flags AA, TC, RA, AD differ; transactions with such
+answers are `conflicting` and give no baseline.  agree / differ with another transaction's answers is judged on the
+first four addresses of each.  TOO_FAST looks at the resolver's transactions before this one, of which there must be
+four.
 """
 
 from __future__ import annotations
@@ -38,13 +39,25 @@ class Transactions:
         m.update(packet=p, answer=bool(m["flags"] & 0x8000), addresses=[r for r in m["records"] if r[0] in (1, 28)])
         t = self._find(flow, m, p)
         if t is None:
-            t = {"number": len(self.all) + 1, "flow": flow, "messages": [], "id": m["id"], "type": m["type"], "name": m["name"], "class_": m["class_"]}
+            t = {
+                "number": len(self.all) + 1,
+                "flow": flow,
+                "messages": [],
+                "id": m["id"],
+                "type": m["type"],
+                "name": m["name"],
+                "class_": m["class_"],
+            }
             self.all.append(t)
         t["messages"].append(m)
 
     def _find(self, flow: Any, m: Item, p: Item) -> Item | None:
         for t in reversed(self.all):
-            if t["flow"] is flow and t["id"] == m["id"] and (not m["counts"][0] or (t["type"], t["name"]) == (m["type"], m["name"])):
+            if (
+                t["flow"] is flow
+                and t["id"] == m["id"]
+                and (not m["counts"][0] or (t["type"], t["name"]) == (m["type"], m["name"]))
+            ):
                 return t if p["time_ns"] <= self._settled(t) else None
         return None
 
@@ -76,14 +89,27 @@ def _row(t: Item, everything: list[Item], final: tuple[int, int, int]) -> Any:
     p = first["packet"]
     ends = [(p["source"], p["sport"]), (p["destination"], p["dport"])]
     ends = ends[::-1] if first["answer"] else ends
-    row["number"], row["flow"], row["first_frame"], row["last_frame"] = t["number"], t["flow"].number, p["frame"], last["packet"]["frame"]
-    row["query_frame"], row["query_ns"] = (queries[0]["packet"]["frame"], queries[0]["packet"]["time_ns"]) if queries else (0, -1)
+    row["number"], row["flow"], row["first_frame"], row["last_frame"] = (
+        t["number"],
+        t["flow"].number,
+        p["frame"],
+        last["packet"]["frame"],
+    )
+    row["query_frame"], row["query_ns"] = (
+        (queries[0]["packet"]["frame"], queries[0]["packet"]["time_ns"]) if queries else (0, -1)
+    )
     row["first_ns"], row["answer_ns"] = p["time_ns"], answers[0]["packet"]["time_ns"] if answers else -1
     row["flow_first_ns"], row["final_by"], row["final_frame"] = flow["time_ns"], final[0], final[1]
     row["client"], row["server"] = (np.frombuffer(end[0], "u1") for end in ends)
     row["client_port"], row["server_port"] = ends[0][1], ends[1][1]
     row["queries"], row["answers"], row["interface"] = len(queries), len(answers), p["interface"]
-    row["id"], row["type"], row["class_"], row["protocol"], row["ip_version"] = t["id"], t["type"], t["class_"], 17, p["ip_version"]
+    row["id"], row["type"], row["class_"], row["protocol"], row["ip_version"] = (
+        t["id"],
+        t["type"],
+        t["class_"],
+        17,
+        p["ip_version"],
+    )
     row["client_ttl"] = queries[0]["packet"]["ttl"] if queries else 0
     t["conflict"] = len({(m["flags"] & 15, records(m), m["flags"] & FLAGS) for m in answers}) > 1
     row["marks"] = _marks(t, everything, queries, answers)
@@ -100,7 +126,10 @@ def _marks(t: Item, everything: list[Item], queries: list[Item], answers: list[I
         "ANSWERS_DIFFER": t["conflict"],
         "UNANSWERED_QUERY": bool(queries) and not answers,
         "SPECIAL_ADDRESS": any(kind in SPECIAL for kind in kinds),
-        "WRONG_TYPE": any(m["records"] and not {t["type"], 5, 39, 46} & {r[0] for r in m["records"]} and t["type"] != 255 for m in answers),
+        "WRONG_TYPE": any(
+            m["records"] and not {t["type"], 5, 39, 46} & {r[0] for r in m["records"]} and t["type"] != 255
+            for m in answers
+        ),
         "MALFORMED": any(m["malformed"] for m in answers if m["packet"]["length"] == len(m["packet"]["payload"])),
         "UNASKED": bool(answers) and not queries,
         "IP_ID_COPIED": any(m["packet"]["ip_id"] in ids for m in answers),
@@ -137,7 +166,12 @@ def _message(m: Item) -> Any:
     for n, record in enumerate(m["addresses"][:4]):
         if len(record[1]) in (4, 16):
             row["addresses"][n] = np.frombuffer(_mapped(record), "u1")
-    row["record_ttl"], row["flags"], row["counts"], row["first_type"] = m["record_ttl"], m["flags"], m["counts"], m["first_type"]
+    row["record_ttl"], row["flags"], row["counts"], row["first_type"] = (
+        m["record_ttl"],
+        m["flags"],
+        m["counts"],
+        m["first_type"],
+    )
     row["n_addresses"], row["n_cnames"] = len(m["addresses"]), sum(r[0] == 5 for r in m["records"])
     row["edns_size"], row["is_answer"], row["rcode"] = m["edns_size"], m["answer"], m["flags"] & 15
     row["address_kind"] = names.address_kind(_mapped(m["addresses"][0])) if m["addresses"] else 0
@@ -178,7 +212,10 @@ def _fill_headers(c: Any, t: Item, answers: list[Item], calm: list[Item]) -> Non
         c["ip_id_known"] = bool(before) + 2 * bool(after)
         c["ip_id_before"] = before[-1]["ip_id"] if before else 0
         c["ip_id_after"] = after[0]["ip_id"] if after else 0
-    c["ip_id_copied"] = sum(bool({m["packet"]["ip_id"] for m in _real(o, False)} - {0} & {m["packet"]["ip_id"] for m in _real(o, True)}) for o in calm)
+    c["ip_id_copied"] = sum(
+        bool({m["packet"]["ip_id"] for m in _real(o, False)} - {0} & {m["packet"]["ip_id"] for m in _real(o, True)})
+        for o in calm
+    )
     kinds = [names.address_kind(_mapped(m["addresses"][0])) for m in answers if m["addresses"]]
     c["special"], c["global_"] = sum(k in SPECIAL for k in kinds), kinds.count(1)
 
@@ -189,7 +226,9 @@ def _fill_addresses(c: Any, t: Item, calm: list[Item], everywhere: list[Item]) -
 
     mine = _real(t, True)
     first = mine[0]["addresses"][0][1] if mine and mine[0]["addresses"] else None
-    c["address_names"] = len({o["name"] for o in calm if o["name"] != t["name"] and first in addresses(o)}) if first else 0
+    c["address_names"] = (
+        len({o["name"] for o in calm if o["name"] != t["name"] and first in addresses(o)}) if first else 0
+    )
     same = [o for o in everywhere if (o["name"], o["type"]) == (t["name"], t["type"]) and _real(o, True)]
     agrees = [o for o in same if addresses(o) & addresses(t)]
     c["name_agrees"], c["name_differs"] = len(agrees), len(same) - len(agrees)

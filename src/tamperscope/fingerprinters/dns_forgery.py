@@ -1,15 +1,15 @@
 """
 A forged DNS answer that races or replaces the true one.
 
-One question, once asked, draws one answer from a resolver.  Two that disagree (`answers_disagree`) can still be innocent:
-a query that the client sent twice, or that the network doubled on its way to two servers of one address.  So it becomes
-a proof only where one of the two cannot be that resolver's: another IP TTL than all its other answers, the
+One question, once asked, draws one answer from a resolver.  Two that disagree (`answers_disagree`) can still be
+innocent: a query that the client sent twice, or that the network doubled on its way to two servers of one address.  So
+it becomes a proof only where one of the two cannot be that resolver's: another IP TTL than all its other answers, the
 query's own IP ID, an IP ID off its counter, other header flags than it ever sets (`answer_alien`).
 
-A lone answer is judged by contrast: a private address for a public name says something only where this resolver gives the
-same client public ones otherwise, or where unrelated names get the same one.  Split-horizon resolvers on private addresses,
-filters chosen by the user (0.0.0.0) and documentation networks are the look-alikes.  Which of several answers is forged is
-told by the same signs; where no sign tells them apart, no frame is named.
+A lone answer is judged by contrast: a private address for a public name says something only where this resolver gives
+the same client public ones otherwise, or where unrelated names get the same one.  Split-horizon resolvers on private
+addresses, filters chosen by the user (0.0.0.0) and documentation networks are the look-alikes.  Which of several
+answers is forged is told by the same signs; where no sign tells them apart, no frame is named.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Answers:
         alone = c.spread(c.count(self.answer) == 1)
         last = np.maximum(c.spread(c.last(self.answer)), 0)
         nearer = c.spread(self.two_senders) & (best == worst) & (self.m["ttl"] != self.m["ttl"][last])
-        return self.answer & (((self.score > 0) & ((self.score > best) | alone)) | nearer)
+        out: Array = self.answer & (((self.score > 0) & ((self.score > best) | alone)) | nearer)
+        return out
 
     def _two_senders(self) -> Array:
         """More answers than queries, from distances that differ by more than a hop: bool, shape (n,)."""
@@ -120,7 +121,10 @@ class Answers:
         usual = self.c.spread(self.context["ttl_mode"]).astype(np.int64)
         off = np.abs(self.m["ttl"].astype(np.int64) - usual) > 1
         rare = self.c.spread(self.context["ttl_count"] <= 1)
-        return self.answer & self._baseline() & self.c.spread(steady) & off & (rare | (self.c.before(self.answer) > 0))
+        out: Array = (
+            self.answer & self._baseline() & self.c.spread(steady) & off & (rare | (self.c.before(self.answer) > 0))
+        )
+        return out
 
     def _copied(self) -> Array:
         """The query's own IP ID, from a resolver that does not do so otherwise."""
@@ -143,19 +147,24 @@ class Answers:
         ra = self.m["flags"] & RECURSION_AVAILABLE != 0
         edns = self.m["what"] & MSG_EDNS != 0
         c = self.c
-        return self.answer & ((~ra & c.spread(c.any(self.answer & ra))) | (~edns & c.spread(c.any(self.answer & edns))))
+        out: Array = self.answer & (
+            (~ra & c.spread(c.any(self.answer & ra))) | (~edns & c.spread(c.any(self.answer & edns)))
+        )
+        return out
 
     def _fast(self) -> Array:
         """Under half of the shortest time in which the resolver answered anything else."""
         floor = self.c.spread(self.context["min_rtt_ns"])
         took = self.m["time_ns"] - self.c.spread(self.c.transaction["query_ns"])
         asked = self.c.spread(self.c.transaction["query_ns"] > 0)
-        return self.answer & asked & self._baseline() & (took * 2 < floor) & (floor - took > 2 * MS)
+        out: Array = self.answer & asked & self._baseline() & (took * 2 < floor) & (floor - took > 2 * MS)
+        return out
 
     def _special(self) -> Array:
         """A private or loopback address from a resolver on a public one."""
         kind = self.m["address_kind"]
-        return self.answer & ((kind == ADDR_PRIVATE) | (kind == ADDR_LOOPBACK)) & self.c.spread(self.public)
+        out: Array = self.answer & ((kind == ADDR_PRIVATE) | (kind == ADDR_LOOPBACK)) & self.c.spread(self.public)
+        return out
 
     # ------------------------------------------------------------ observations
 
@@ -204,10 +213,17 @@ class Answers:
         """A private or loopback address, and what this resolver gives otherwise."""
         c = self.c
         given = c.any(self.forged & self.special)
-        contrast = given & (self.context["global_"] >= BASELINE) & (self.context["special"] * 3 <= self.context["global_"])
+        contrast = (
+            given & (self.context["global_"] >= BASELINE) & (self.context["special"] * 3 <= self.context["global_"])
+        )
         shared = given & (self.context["address_names"] >= 1)
         wrong = (c.transaction["type"] == TYPE_A) | (c.transaction["type"] == TYPE_AAAA)
-        other = self.answer & (self.m["first_type"] != c.spread(c.transaction["type"])) & (self.m["n_addresses"] > 0) & (self.m["n_cnames"] == 0)
+        other = (
+            self.answer
+            & (self.m["first_type"] != c.spread(c.transaction["type"]))
+            & (self.m["n_addresses"] > 0)
+            & (self.m["n_cnames"] == 0)
+        )
         wrong &= c.any(other & np.isin(self.m["first_type"], (TYPE_A, TYPE_AAAA)))
         frames = self.forged & self.special
         return [
@@ -238,9 +254,14 @@ def global_address(address: Array) -> Array:
     mapped = (a[:, :10] == 0).all(1) & (a[:, 10] == 255) & (a[:, 11] == 255)
     first, second = a[:, 12], a[:, 13]
     private4 = (first == 10) | (first == 127) | (first == 0) | ((first == 192) & (second == 168))
-    private4 |= ((first == 172) & (second & 0xF0 == 16)) | ((first == 169) & (second == 254)) | ((first == 100) & (second & 0xC0 == 64))
+    private4 |= (
+        ((first == 172) & (second & 0xF0 == 16))
+        | ((first == 169) & (second == 254))
+        | ((first == 100) & (second & 0xC0 == 64))
+    )
     private6 = (a[:, 0] & 0xFE == 0xFC) | ((a[:, 0] == 0xFE) & (a[:, 1] & 0xC0 == 0x80)) | (a[:, :15] == 0).all(1)
-    return np.where(mapped, ~private4, ~private6)
+    out: Array = np.where(mapped, ~private4, ~private6)
+    return out
 
 
 __all__ = ["ADDR_GLOBAL", "DnsForgery"]

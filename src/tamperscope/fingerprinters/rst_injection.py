@@ -1,21 +1,21 @@
 """
 Resets that the end in whose name they come did not send.
 
-Only *suspect* resets are looked at: no FIN of their sender before them, no reset of the other end before them, an answer
-to a packet (within 3 s of the other end's latest one), and no copies.  What comes later is housekeeping of either end, a
-balancer or a NAT, and may bear any TTL.
+Only *suspect* resets are looked at: no FIN of their sender before them, no reset of the other end before them, an
+answer to a packet (within 3 s of the other end's latest one), and no copies.  What comes later is housekeeping of
+either end, a balancer or a NAT, and may bear any TTL.
 
 What tells a forged reset, and what innocent thing looks like it:
 
-* the alleged sender goes on, with new bytes or an acknowledgement of what the reset was an answer to (`data_after_reset`):
-  a stack that has reset keeps no state (RFC 9293 section 3.10.7).  Reordering looks alike within a quarter of the round
-  trip (RFC 8985 section 6.2 allows as much); a flap between the servers of an anycast address looks alike where
-  the client had to send its packet again.
+* the alleged sender goes on, with new bytes or an acknowledgement of what the reset was an answer to
+  (`data_after_reset`): a stack that has reset keeps no state (RFC 9293 section 3.10.7).  Reordering looks alike within
+  a quarter of the round trip (RFC 8985 section 6.2 allows as much); a flap between the servers of an anycast address
+  looks alike where the client had to send its packet again.
 * it acknowledges the client's packet sooner than light can have gone there and back (`reset_before_rtt`): a handshake
   slowed down by a sleeping radio looks alike, so other flows of the server have to agree for a proof.
 * it acknowledges a packet that expired on the way, as a router reports (`trigger_expired`).
-* it carries the client packet's IP ID or the next one (`echo_ip_id`): ends that share a host or a device that answers in
-  place look alike, but then DF and TTL are those of the server, too.
+* it carries the client packet's IP ID or the next one (`echo_ip_id`): ends that share a host or a device that answers
+  in place look alike, but then DF and TTL are those of the server, too.
 * sequence numbers beyond what its stack could choose (`resets_stepped`), equal IP IDs in several (`resets_alike`).
 * header fields unlike that sender's (`reset_ttl` ...): balancers, proxies and NATs have that too; never decisive.
 """
@@ -50,7 +50,6 @@ from tamperscope.fingerprint import (
     WHAT_KEEP_ALIVE,
     WHAT_REFERENCE,
     WHAT_RETRANSMISSION,
-    WHAT_TRIGGER,
     Candidates,
     Fingerprinter,
     Observation,
@@ -115,6 +114,7 @@ class RstInjection(Fingerprinter):
             look.echo_ip_id(),
             look.echo_window(),
             look.alike(),
+            look.two_kinds(),
             look.exceeding(),
             look.stepped(),
             look.behind(),
@@ -174,7 +174,8 @@ class Resets:
         has_ack = t["flags"] & ACK != 0
         to_ack = ~has_ack & (t["ack"] == 0) & (t["seq"] == t["ack"][index])
         to_syn = has_ack & (t["seq"] == 0) & (t["flags"][index] & (SYN | ACK) == SYN)
-        return c.is_reset & (cause >= 0) & (t["window"] == 0) & (to_ack | to_syn)
+        out: Array = c.is_reset & (cause >= 0) & (t["window"] == 0) & (to_ack | to_syn)
+        return out
 
     # ------------------------------------------------------------ what the sender's stack cannot have done
 
@@ -220,7 +221,8 @@ class Resets:
         cause = np.where(c.from_server, c.latest(payload & ~c.from_server), c.latest(payload & c.from_server))
         cause = cause[np.maximum(reset_at, 0)]
         beyond = (t["ack"] - t["seq"][np.maximum(cause, 0)]).astype(np.int32)
-        return (reset_at >= 0) & (cause >= 0) & (beyond > 0)
+        out: Array = (reset_at >= 0) & (cause >= 0) & (beyond > 0)
+        return out
 
     def _repeated_between(self, reset_at: Array) -> Array:
         """Had the other end sent bytes again between the reset and the row."""
@@ -239,12 +241,14 @@ class Resets:
 
     def distinct(self, reset_at: Array) -> Array:
         """Has the row another TTL than the reset: then the two did not come from one sender in another order."""
-        return (reset_at >= 0) & (self.t["ttl"] != self.t["ttl"][np.maximum(reset_at, 0)])
+        out: Array = (reset_at >= 0) & (self.t["ttl"] != self.t["ttl"][np.maximum(reset_at, 0)])
+        return out
 
     def _other_distance(self, reset_at: Array) -> Array:
         """Did the reset come over a way that differs by more than three hops, whatever its initial TTL."""
         ttl = self.t["ttl"].astype(np.int64)
-        return (reset_at >= 0) & (np.abs(hops(ttl) - hops(ttl[np.maximum(reset_at, 0)])) > 3)
+        out: Array = (reset_at >= 0) & (np.abs(hops(ttl) - hops(ttl[np.maximum(reset_at, 0)])) > 3)
+        return out
 
     def syn_ack_after(self) -> Observation:
         """The server's SYN+ACK after its reset, without a SYN between: it never saw the end of the handshake."""
@@ -271,37 +275,51 @@ class Resets:
         return c.observe("trigger_expired", c.any(forged), forged, INJECTED)
 
     def before_rtt(self, context: Array) -> list[Observation]:
-        """Acknowledges the client's latest payload in under half the shortest round trip known to that server."""
+        """
+        Answers a packet of the other end in under half the shortest round trip known to its sender.
+
+        For the server's resets that is the handshake of this flow or of the server's others; for the client's, as seen
+        nearer the server, the time from SYN+ACK to ACK.
+        """
         c, t = self.c, self.t
         own, others = c.flow["rtt_server_ns"], context["server_min_rtt_ns"]
         rtt = np.where((own > 0) & (others > 0), np.minimum(own, others), np.maximum(own, others))
-        covers = (t["flags"] & ACK != 0) & (t["ack_offset"] == 0)
-        # From the packet that first carried the last byte: the reset may answer that one, not a copy.
-        original = (t["payload_length"] > 0) & (t["what"] & WHAT_RETRANSMISSION == 0)
-        cause = c.latest(self.plain_of_client & original)
-        cause = np.where(self.stateless, self._first_with_that_ack(), np.where(covers, cause, -1))
+        limit = np.where(c.from_server, c.spread(rtt), c.spread(c.flow["rtt_client_ns"]))
+        cause = self._answered()
         took = t["time_ns"] - t["time_ns"][np.maximum(cause, 0)]
-        limit = c.spread(rtt)
+        asked = np.where(c.from_server, self.asked_before, self.answered_before)
         # Scheduling and the capture's clock may take 2 ms off any interval.
-        early = self.suspect & c.from_server & self.asked_before & (cause >= 0) & (took * 2 < limit) & (limit - took > 2 * MS)
-        sure = early & (took * 4 < limit) & c.spread((own > 0) & (others > 0))
-        shortest = c.smallest(took, early, -1) / MS
-        values = {"ms": shortest, "rtt_ms": rtt / MS}
-        proof = c.any(sure)
+        early = self.suspect & asked & (cause >= 0) & (took * 2 < limit) & (limit - took > 2 * MS)
+        proof = c.any(early & c.from_server & (took * 4 < limit) & c.spread((own > 0) & (others > 0)))
+        values = {"ms": c.smallest(took, early, -1) / MS, "rtt_ms": c.largest(limit, early, -1) / MS}
         return [
             c.observe("reset_before_path", proof, early, INJECTED, values),
             c.observe("reset_before_rtt", c.any(early) & ~proof, early, INJECTED, values),
         ]
 
-    def _first_with_that_ack(self) -> Array:
-        """Index of the client's first packet that acknowledges a row's sequence number (-1): a bare reset's earliest cause."""
+    def _answered(self) -> Array:
+        """Index of the earliest packet of the other end that each reset can be an answer to (-1)."""
         c, t = self.c, self.t
-        code = (c.owner.astype(np.int64) << 32) | np.where(c.from_server, t["seq"], t["ack"]).astype(np.int64)
-        sent = np.flatnonzero(self.plain_of_client & (t["flags"] & ACK != 0))
-        values, first = np.unique(code[sent], return_index=True)
-        at = np.minimum(np.searchsorted(values, code), max(len(values) - 1, 0))
-        found = (values[at] == code) if len(values) else np.zeros(len(t), np.bool_)
-        return np.where(found, sent[first][at], -1) if len(values) else np.full(len(t), -1)
+        # A reset that acknowledges all: the packet that first carried the last byte, not a copy of it.
+        covers = (t["flags"] & ACK != 0) & (t["ack_offset"] == 0)
+        original = c.is_plain & (t["payload_length"] > 0) & (t["what"] & WHAT_RETRANSMISSION == 0)
+        latest = np.where(c.from_server, c.latest(original & ~c.from_server), c.latest(original & c.from_server))
+        return np.where(self.stateless, self._first_with_that_ack(), np.where(covers, latest, -1))
+
+    def _first_with_that_ack(self) -> Array:
+        """Index of the other end's first packet that acknowledges the row's sequence number (-1)."""
+        c, t = self.c, self.t
+        out = np.full(len(t), -1)
+        for side in (0, 1):
+            sent = np.flatnonzero(c.is_plain & (self.side != side) & (t["flags"] & ACK != 0))
+            if not len(sent):
+                continue
+            whose = c.owner.astype(np.int64) << 32
+            values, first = np.unique((whose | t["ack"])[sent], return_index=True)
+            wanted = whose | t["seq"]
+            at = np.minimum(np.searchsorted(values, wanted), len(values) - 1)
+            out = np.where((values[at] == wanted) & (self.side == side), sent[first][at], out)
+        return out
 
     # ------------------------------------------------------------ what it was copied from
 
@@ -327,19 +345,18 @@ class Resets:
 
     # ------------------------------------------------------------ several at once
 
-    def _run(self) -> tuple[Array, Array]:
-        """Per reset: index of its sender's reset just before it with no packet of the other end between (-1), and both suspect."""
-        c = self.c
-        rows = np.arange(len(self.t))
-        ours = np.where(c.from_server, c.latest(self.suspect & c.from_server), c.latest(self.suspect & ~c.from_server))
-        other = np.where(c.from_server, c.latest(c.is_packet & ~c.from_server), c.latest(c.is_packet & c.from_server))
-        joined = self.suspect & (ours >= 0) & (ours > other)
-        return np.where(joined, ours, -1), rows
+    def _run(self) -> Array:
+        """Index of the sender's suspect reset just before each, no packet of the other end between them (-1)."""
+        c, suspect = self.c, self.suspect
+        server, client = c.from_server, ~c.from_server
+        ours = np.where(server, c.latest(suspect & server), c.latest(suspect & client))
+        other = np.where(server, c.latest(c.is_packet & client), c.latest(c.is_packet & server))
+        return np.where(suspect & (ours >= 0) & (ours > other), ours, -1)
 
     def alike(self) -> Observation:
         """Two or more resets with one IP ID (not 0) and one sequence number, in a flow without copies of frames."""
         c, t = self.c, self.t
-        before, _ = self._run()
+        before = self._run()
         index = np.maximum(before, 0)
         same = (before >= 0) & (t["ip_id"] > 0)
         for field in ("ip_id", "seq", "ack", "flags", "window", "ttl"):
@@ -350,10 +367,25 @@ class Resets:
         many = c.count(same) + 1
         return c.observe("resets_alike", c.any(same), members, CONTEXT, {"count": many})
 
+    def two_kinds(self) -> Observation:
+        """
+        Of resets that answer without state, some have the distance of their sender's other packets and some have not.
+
+        One kernel makes one kind: that its resets differ from its data (balancers, planes of a host) is ruled out here.
+        """
+        c = self.c
+        stateless = c.is_reset & self.stateless
+        alien = self.alien_ttl() & stateless
+        own = stateless & ~unlike(c, self.t["ttl"], stateless, self.references, self.side)
+        mixed = np.zeros(len(c), np.bool_)
+        for side in (0, 1):
+            mixed |= c.any(alien & (self.side == side)) & c.any(own & (self.side == side))
+        return c.observe("resets_of_two_kinds", mixed, alien, CONTEXT)
+
     def exceeding(self) -> Observation:
         """More resets in a row than packets of the other end that could have drawn one each."""
         c, t = self.c, self.t
-        before, _ = self._run()
+        before = self._run()
         segments = np.where(c.is_plain, 1 + t["payload_length"] // SEGMENT, 0).astype(np.int64)
         causes = c._reduce(np.add, np.where(~c.from_server, segments * (c.before(self.suspect) == 0), 0), 0)
         joined = c.count((before >= 0) & c.from_server) + 1
@@ -364,7 +396,7 @@ class Resets:
     def stepped(self) -> Observation:
         """Resets in a row whose sequence numbers climb past everything that was sent or acknowledged."""
         c, t = self.c, self.t
-        before, _ = self._run()
+        before = self._run()
         climb = (t["seq"] - t["seq"][np.maximum(before, 0)]).astype(np.int32)
         side = self.side.astype(np.int64)
         ahead = (t["seq_offset"] > 0) & (c.flow["missing"][c.owner, side] == 0)
@@ -418,7 +450,9 @@ class Resets:
         ttl = t["ttl"].astype(np.int64)
         usual = c.from_server & self._within(ttl, context["server_ttl_min"], context["server_ttl_max"])
         alien = self.alien_ttl() & ~usual
-        known = np.where(c.from_server, c.spread(c.flow["ttl_max"][:, 1]), c.spread(c.flow["ttl_max"][:, 0])).astype(np.int64)
+        known = np.where(c.from_server, c.spread(c.flow["ttl_max"][:, 1]), c.spread(c.flow["ttl_max"][:, 0])).astype(
+            np.int64
+        )
         near = np.abs(ttl - known) <= 3
         same_way = hops(ttl) == hops(known)
         clear = alien & ~near & ~same_way
@@ -436,7 +470,7 @@ class Resets:
         return known & (ttl >= self.c.spread(low).astype(np.int64)) & (ttl <= self.c.spread(high).astype(np.int64))
 
     def options(self) -> Observation:
-        """No options on a reset with ACK, though every other packet of its sender has ten bytes or more (timestamps)."""
+        """No options on a reset with ACK, though all its sender's packets have ten bytes or more (timestamps)."""
         c, t = self.c, self.t
         bare = c.is_plain & (t["options_length"] < 10)
         with_some = unlike(c, t["options_length"] >= 10, self.suspect, c.is_plain & ~bare, self.side)
@@ -456,7 +490,9 @@ class Resets:
             step = (ids - ids[np.maximum(before, 0)]).astype(np.uint16)
             jumps = mine & (before >= 0) & (step > 256)
             counts = c.spread((c.count(mine) >= 3) & ~c.any(jumps))
-            odd |= self.suspect & (self.side == side) & counts & (before >= 0) & (ids > 0) & (step > 1024) & (step < 64512)
+            odd |= (
+                self.suspect & (self.side == side) & counts & (before >= 0) & (ids > 0) & (step > 1024) & (step < 64512)
+            )
         return c.observe("reset_ip_id", c.any(odd), odd, CONTEXT)
 
     def beyond_reach(self) -> Observation:

@@ -4,12 +4,12 @@ A ClientHello, or everything after it, disappears because of the server name.
 * The server shows that it never got the ClientHello (`hello_never_arrived`): its later packets acknowledge less than
   all of it, though copies were sent again and again.  Of these, `hello_cut_short` (it has one part and never the rest)
   is the stronger: the path carried this very flow's data until the name had passed.
-* Nothing comes at all (`hello_unanswered`): loss, a dead server or a black hole of large packets look just alike, so it is
-  an absence, and says something only beside a control.
+* Nothing comes at all (`hello_unanswered`): loss, a dead server or a black hole of large packets look just alike, so
+  it is an absence, and says something only beside a control.
 
-What looks alike: large packets lost in a tunnel (no segment small enough was tried: `may_be_size`), an uplink that broke
-(other flows of the client are silent, too), a capture that misses the server's packets (then nothing is missing in the
-acknowledgements), a client that limits the TTL of its probe (a router says so).
+What looks alike: large packets lost in a tunnel (no segment small enough was tried: `may_be_size`), an uplink that
+broke (other flows of the client are silent, too), a capture that misses the server's packets (then nothing is missing
+in the acknowledgements), a client that limits the TTL of its probe (a router says so).
 """
 
 from __future__ import annotations
@@ -83,11 +83,18 @@ class SniDrop(Fingerprinter):
         # A reset that acknowledges is the server's last word; one without could be anybody's.
         speaks = c.is_packet & c.from_server & (t["flags"] & ACK != 0) & third
         opening = c.any(speaks & (t["flags"] & SYN != 0))
-        speaks &= (t["flags"] & SYN == 0) & ((t["flags"] & (FIN | RST) != 0) | (t["payload_length"] > 0) | self._keeps_alive(c))
+        speaks &= (t["flags"] & SYN == 0) & (
+            (t["flags"] & (FIN | RST) != 0) | (t["payload_length"] > 0) | self._keeps_alive(c)
+        )
         part = flow["trigger_acked"] > 0
         alive = c.any(speaks) & enough
         small = self._small(c, copies)
-        values = {"copies": count, "seconds": lasted / SECOND, "acked": flow["trigger_acked"], "length": flow["trigger_length"]}
+        values = {
+            "copies": count,
+            "seconds": lasted / SECOND,
+            "acked": flow["trigger_acked"],
+            "length": flow["trigger_length"],
+        }
         return [
             c.observe("hello_cut_short", alive & part & small, speaks, GENUINE, values),
             c.observe("hello_never_arrived", alive & ~(part & small), speaks, GENUINE, values),
@@ -95,8 +102,15 @@ class SniDrop(Fingerprinter):
             c.observe("hello_unanswered", enough & ~alive, copies, TRIGGER, values),
             c.observe("hello_repeated_little", ~enough, copies, TRIGGER, values),
             c.observe("may_be_size", ~small, copies, CONTEXT, values),
-            c.observe("expired_on_the_way", c.any((t["what"] & WHAT_ICMP != 0) & (t["flags"] >> 8 == 11)), t["what"] & WHAT_ICMP != 0, CONTEXT),
-            c.observe("capture_ended", (flow["facts"] & np.uint32(FACT_CUT_BY_END) != 0) & (count < COPIES), None, CONTEXT),
+            c.observe(
+                "expired_on_the_way",
+                c.any((t["what"] & WHAT_ICMP != 0) & (t["flags"] >> 8 == 11)),
+                t["what"] & WHAT_ICMP != 0,
+                CONTEXT,
+            ),
+            c.observe(
+                "capture_ended", (flow["facts"] & np.uint32(FACT_CUT_BY_END) != 0) & (count < COPIES), None, CONTEXT
+            ),
         ]
 
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
@@ -114,11 +128,21 @@ class SniDrop(Fingerprinter):
         values = {"reached": context["near_pair_reached"], "silent": context["near_pair_silent"]}
         return [
             c.observe("server_reached_otherwise", others, None, CONTEXT, values),
-            c.observe("client_reaches_others", path & ~others, None, CONTEXT, {"reached": context["near_client_reached"]}),
+            c.observe(
+                "client_reaches_others", path & ~others, None, CONTEXT, {"reached": context["near_client_reached"]}
+            ),
             c.observe("client_silent_elsewhere", outage, None, CONTEXT, {"silent": elsewhere}),
             c.observe("server_silent_to_all", down, None, CONTEXT, {"silent": context["near_server_silent"]}),
-            c.observe("drop_by_name", by_name, None, CONTEXT, {"silent": named["silent"] + 1, "others": rest["reached"]}),
-            c.observe("name_answered_too", named["reached"] > named["silent"] + 1, None, CONTEXT, {"reached": named["reached"]}),
+            c.observe(
+                "drop_by_name", by_name, None, CONTEXT, {"silent": named["silent"] + 1, "others": rest["reached"]}
+            ),
+            c.observe(
+                "name_answered_too",
+                named["reached"] > named["silent"] + 1,
+                None,
+                CONTEXT,
+                {"reached": named["reached"]},
+            ),
         ]
 
     def _copies(self, c: Candidates) -> Array:
@@ -127,12 +151,14 @@ class SniDrop(Fingerprinter):
         start = c.spread(flow["trigger_seq"] + flow["trigger_acked"])
         at = (start - t["seq"]).astype(np.int32)
         carries = (at >= 0) & (at < t["payload_length"].astype(np.int64))
-        return c.is_plain & ~c.from_server & carries & (t["what"] & WHAT_RETRANSMISSION != 0)
+        out: Array = c.is_plain & ~c.from_server & carries & (t["what"] & WHAT_RETRANSMISSION != 0)
+        return out
 
     def _keeps_alive(self, c: Candidates) -> Array:
         """An empty ACK that is no answer: nothing of the client came within the second before it."""
         t = c.trace
-        return (t["payload_length"] == 0) & (t["since_other_ns"] > SECOND)
+        out: Array = (t["payload_length"] == 0) & (t["since_other_ns"] > SECOND)
+        return out
 
     def _small(self, c: Candidates, copies: Array) -> Array:
         """

@@ -30,6 +30,7 @@ class FakeScan:
         values.update(counts)
         self.summary = Summary(capture, **values)
         self.closed = False
+        self.late: list[Finding | FlowRecord] = []
         self._records = iter(records)
 
     def __iter__(self) -> Iterator[Finding | FlowRecord]:
@@ -41,6 +42,11 @@ class FakeScan:
             verdicts = self.summary.findings.setdefault(record.mechanism, {})
             verdicts[record.verdict] = verdicts.get(record.verdict, 0) + 1
         return record
+
+    def rest(self) -> Iterator[Finding | FlowRecord]:
+        """What an interrupted scan can still say of what was read."""
+        self._records = iter(self.late)
+        return self
 
     def close(self) -> None:
         self.closed = True

@@ -407,6 +407,21 @@ def test_interrupt_reports_what_was_found(number: int, status: int, form: str) -
         assert b"Interrupted" in out and b"x.example" in out and out.count(b"2024-01-20") == 1
 
 
+def test_interrupt_judges_what_was_read() -> None:
+    """Findings need the whole of what there is: after a signal that is what was read until then."""
+    body = """
+        scan = FakeScan(source, slow([flow_record()], 60))
+        scan.late = [flow_record(flow=18), finding()]
+        return scan
+    """
+    process = child(body, "--json", "--flows", "--check", "a")
+    assert process.stderr is not None and process.stderr.readline() == b"waiting\n"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert [json.loads(line)["type"] for line in out.splitlines()] == ["flow", "flow", "finding", "summary"]
+
+
 def test_interrupt_while_opening() -> None:
     """A pipe that nobody writes to must not hold the command."""
     process = child('print("waiting", file=sys.stderr, flush=True)\ntime.sleep(60)', "a")

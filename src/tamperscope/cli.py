@@ -36,8 +36,8 @@ else:
     class Scan(Protocol):
         """What this module needs of ``tamperscope.scan.Scan``."""
 
-        notices: list[Notice]
-
+        @property
+        def notices(self) -> list[Notice]: ...
         @property
         def summary(self) -> Summary: ...
         def __iter__(self) -> Iterator[Finding | FlowRecord]: ...
@@ -295,10 +295,9 @@ class _Run:
     def _scan(self, path: str, opened: Scan, signal_state: _Signals) -> None:
         trouble: list[Notice] = []
         try:
-            for record in signal_state.watch(opened):
-                if isinstance(record, Finding):
-                    self.found |= record.verdict in ("confirmed", "likely")
-                self.sink.record(record)
+            self._records(signal_state.watch(opened))
+            if signal_state.number:  # judge what was read; a second signal ends that, too
+                self._records(getattr(opened, "rest", tuple)())
         except CaptureError as error:
             trouble.append(_notice(path, error))
         except OSError as error:
@@ -311,6 +310,12 @@ class _Run:
         self._account(summary, notices)
         self._tell(path, notices)
         self.sink.end(summary, notices, bool(signal_state.number))
+
+    def _records(self, records: Iterable[Finding | FlowRecord]) -> None:
+        for record in records:
+            if isinstance(record, Finding):
+                self.found |= record.verdict in ("confirmed", "likely")
+            self.sink.record(record)
 
     def _account(self, summary: Summary, notices: list[Notice]) -> None:
         damaged = any(notice.level == "error" for notice in notices)

@@ -337,26 +337,44 @@ static void take_server_payload(struct flow *f, const struct packet *p, unsigned
 
 /* ---------------------------------------------------------------- copies */
 
-/* The same frame again, from a mirror port or a second interface: identical down to the IP ID, at once.  Resets are not
- * asked: several alike are what some injectors send. */
-static bool is_copy(const struct flow *f, const struct packet *p)
+/* The same frame again, from a mirror port or a second interface, is identical down to the IP ID and comes at once.
+ * Most packets cannot be copies: they bring new bytes, or acknowledge new ones. */
+static bool may_be_copy(const struct side *self, const struct packet *p)
 {
-    const struct side *self = &f->side[p->from];
-    return self->packets && p->flags == self->last_flags && p->ip_id == self->ip_id && p->window == self->window &&
-           p->payload_length == self->last_length && p->ack == self->last_ack &&
-           p->seq + p->payload_length + ((p->flags & TSCOPE_SYN) != 0) + ((p->flags & TSCOPE_FIN) != 0) ==
-               self->next_seq &&
-           p->time_ns - self->last_ns < (p->ip_id ? SECOND / 20 : SECOND / 1000) &&
-           (p->payload_length || (p->flags & (TSCOPE_SYN | TSCOPE_FIN)) || p->ip_id);
+    if (!self->packets)
+        return false;
+    if (p->payload_length || (p->flags & (TSCOPE_SYN | TSCOPE_FIN)))
+        return serial_minus(p->seq, self->next_seq) < 0;
+    return p->ack == self->last_ack || (p->flags & TSCOPE_RST);
 }
 
-/* Resets are copies only where the flow's other packets come in copies too. */
-static bool is_reset_copy(const struct flow *f, const struct packet *p)
+static bool is_alike(const struct tscope_trace *row, const struct packet *p)
+{
+    return row->from_server == p->from && row->seq == p->seq && row->ack == p->ack && row->ip_id == p->ip_id &&
+           row->flags == p->flags && row->window == p->window && row->payload_length == p->payload_length &&
+           !(row->what & (TSCOPE_WHAT_REFERENCE | TSCOPE_WHAT_ICMP)) &&
+           p->time_ns - row->time_ns < (p->ip_id ? SECOND / 20 : SECOND / 1000);
+}
+
+static bool is_last_again(const struct side *self, const struct packet *p)
+{
+    return p->flags == self->last_flags && p->ip_id == self->ip_id && p->window == self->window &&
+           p->payload_length == self->last_length && p->ack == self->last_ack && p->seq == self->last_seq &&
+           p->time_ns - self->last_ns < (p->ip_id ? SECOND / 20 : SECOND / 1000);
+}
+
+/* Resets are copies only where the flow's other packets come in copies too: several resets alike are what some
+ * injectors send.  A bare ACK without an IP ID may well be sent twice. */
+static bool is_copy(const struct tscope_scan *s, const struct flow *f, const struct packet *p)
 {
     const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
-    return self->resets && p->ip_id == self->ip_id && 2u * ((uint32_t)self->copies + other->copies) >=
-                                                          self->packets + other->packets &&
-           (self->copies || other->copies);
+    if (!may_be_copy(self, p))
+        return false;
+    if ((p->flags & TSCOPE_RST) && 2 * ((uint32_t)self->copies + other->copies) < self->packets + other->packets)
+        return false;
+    if (!p->payload_length && !p->ip_id && !(p->flags & (TSCOPE_SYN | TSCOPE_FIN | TSCOPE_RST)))
+        return false;
+    return is_last_again(self, p) || trace_has(&s->traces, f, p, is_alike);
 }
 
 static void remember(struct flow *f, const struct packet *p)
@@ -366,6 +384,7 @@ static void remember(struct flow *f, const struct packet *p)
     self->last_ns = p->time_ns;
     self->ip_id = p->ip_id;
     self->window = p->window;
+    self->last_seq = p->seq;
     self->last_flags = p->flags;
     self->last_length = (uint16_t)p->payload_length;
     self->ttl = p->ttl;
@@ -414,7 +433,7 @@ void flow_tcp(struct tscope_scan *s, struct flow *f, const struct packet *p)
     bool reset = (p->flags & TSCOPE_RST) != 0;
     find_client(f, p);
     f->anomalies |= p->anomalies;
-    if (reset ? is_reset_copy(f, p) : is_copy(f, p)) {
+    if (is_copy(s, f, p)) {
         take_copy(s, f, p);
         return;
     }

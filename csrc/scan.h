@@ -27,7 +27,7 @@ bool clock_advance(struct clock *c, int64_t time_ns, int64_t *jump);
 enum { PAGE_ROWS = 8, MAX_TRACE = 4096 };
 
 struct trace_page {
-    uint32_t next;
+    uint32_t next, previous;
     uint32_t owner;               /* flow; NONE: free */
     uint32_t used;
 };
@@ -56,7 +56,7 @@ struct side {
     uint32_t packets;
     uint32_t next_seq;            /* after the highest byte it sent (or that the other end acknowledged) */
     uint32_t acked;               /* highest acknowledgement number that it sent */
-    uint32_t last_ack;
+    uint32_t last_seq, last_ack;
     uint32_t isn;
     uint32_t missing;
     uint32_t resets;
@@ -206,6 +206,9 @@ int traces_init(struct traces *t, uint64_t bytes);
 void traces_end(struct traces *t);
 struct tscope_trace *trace_add(struct tscope_scan *s, struct flow *f);
 void trace_release(struct traces *t, struct flow *f);
+/* Whether one of the latest rows (of two pages at most) is `alike`. */
+bool trace_has(const struct traces *t, const struct flow *f, const struct packet *p,
+               bool (*alike)(const struct tscope_trace *, const struct packet *));
 /* Copies a flow's rows to `out` (f->trace_count of them), turned so that from_server is right. */
 void trace_copy(const struct traces *t, const struct flow *f, struct tscope_trace *out);
 

@@ -94,7 +94,7 @@ static uint32_t new_page(struct tscope_scan *s, struct flow *f)
     }
     uint32_t page = t->free;
     t->free = t->pages[page].next;
-    t->pages[page] = (struct trace_page){.next = NONE, .owner = f->index};
+    t->pages[page] = (struct trace_page){.next = NONE, .previous = f->trace_last, .owner = f->index};
     if (f->trace_last == NONE)
         f->trace_first = page;
     else
@@ -117,6 +117,16 @@ struct tscope_trace *trace_add(struct tscope_scan *s, struct flow *f)
         return NULL;
     f->trace_count++;
     return rows_of(t, page) + t->pages[page].used++;
+}
+
+bool trace_has(const struct traces *t, const struct flow *f, const struct packet *p,
+               bool (*alike)(const struct tscope_trace *, const struct packet *))
+{
+    for (uint32_t page = f->trace_last, n = 0; page != NONE && n < 2; page = t->pages[page].previous, n++)
+        for (uint32_t i = t->pages[page].used; i-- > 0;)
+            if (alike(rows_of(t, page) + i, p))
+                return true;
+    return false;
 }
 
 void trace_copy(const struct traces *t, const struct flow *f, struct tscope_trace *out)

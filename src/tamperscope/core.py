@@ -138,7 +138,7 @@ def dtype(struct: str) -> np.dtype[Any]:
         fields = ffi.typeof(f"struct {struct}").fields
         _DTYPES[struct] = np.dtype(
             {
-                "names": [name.rstrip("_") for name, _ in fields],
+                "names": [name for name, _ in fields],
                 "formats": [_format(field.type) for _, field in fields],
                 "offsets": [field.offset for _, field in fields],
                 "itemsize": ffi.sizeof(f"struct {struct}"),

@@ -109,9 +109,9 @@ def spread(samples: Sequence[float]) -> Spread:
 # ---------------------------------------------------------------- what a result has to be read with
 
 
-def file_hash(path: str | os.PathLike[str]) -> str:
+def file_hash(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,13 +13,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks.core_run import run_core
 from benchmarks.counts import Counts, plain_name
 
 TCP, UDP = 6, 17
 NAME_KIND = {1: "sni", 2: "hosts", 3: "queries"}  # enum tscope_name_from
 NAME_KIND_OF_TEXT = {"tls_sni": "sni", "http_host": "hosts", "dns_query": "queries"}
 NAME_INCOMPLETE = 1 << 7  # enum tscope_flow_fact: the end of the hello or request was not seen
-CORE = "import sys; from tamperscope.core import run_core; run_core(sys.argv[1])"
+CORE_RUN = Path(__file__).with_name("core_run.py")
 
 
 def pcap_scan() -> str:
@@ -44,21 +45,13 @@ def read_columns(path: str) -> tuple[int, int]:
     return packets, rsts
 
 
-def run_core(path: str) -> Any:
-    """Read, decode, classify into flows and find names, all in C; no columns for Python."""
-    from tamperscope.core import run_core as core
-
-    return core(path)
-
-
-def flow_table(path: str) -> tuple[Any, list[bytes | None]]:
-    """The same with the flows as numpy columns and their names as bytes."""
+def flow_table(path: str) -> tuple[Any, list[bytes]]:
+    """Classify into flows, as numpy columns, and take the names of those that have one as bytes."""
     import tamperscope as ts
 
     with ts.open_capture(path) as capture:
-        for _ in capture:
-            pass
-        return capture.flows, capture.flow_names()
+        flows = capture.flows
+    return flows, [flows.name(index) or b"" for index in flows.name_length.nonzero()[0].tolist()]
 
 
 def scan_command(path: str) -> list[str]:
@@ -68,7 +61,7 @@ def scan_command(path: str) -> list[str]:
 
 def core_command(path: str) -> list[str]:
     """The core alone as a process of this interpreter."""
-    return [sys.executable, "-c", CORE, path]
+    return [sys.executable, str(CORE_RUN), path]
 
 
 # ---------------------------------------------------------------- what was counted
@@ -87,8 +80,7 @@ def counts_of_flows(path: str) -> Counts:
     """
     flows, names = flow_table(path)
     summary = run_core(path)
-    wanted = (flows["protocol"] == TCP) | (flows["protocol"] == UDP)
-    rows = flows[wanted]
+    rows = flows.array[(flows.protocol == TCP) | (flows.protocol == UDP)]
     counts = Counts(
         frames=int(summary.frames), packets=int(summary.packets), flows=len(rows), rsts=int(rows["resets"].sum())
     )
@@ -102,7 +94,7 @@ def counts_of_flows(path: str) -> Counts:
 def counts_of_core(path: str) -> Counts:
     """What run_core() tells; its flows are of all protocols, so those of neither TCP nor UDP are taken off."""
     summary, (flows, _) = run_core(path), flow_table(path)
-    others = int(((flows["protocol"] != TCP) & (flows["protocol"] != UDP)).sum())
+    others = int(((flows.protocol != TCP) & (flows.protocol != UDP)).sum())
     return Counts(frames=int(summary.frames), packets=int(summary.packets), flows=int(summary.flows) - others)
 
 
@@ -115,11 +107,12 @@ def _five_tuple(row: Any) -> tuple[object, ...]:
     return (int(row["protocol"]), *ends)
 
 
-def _set_names(counts: Counts, flows: Any, names: list[bytes | None]) -> None:
+def _set_names(counts: Counts, flows: Any, names: list[bytes]) -> None:
     by_kind: dict[str, Counter[str]] = {kind: Counter() for kind in NAME_KIND.values()}
-    for kind_number, facts, name in zip(flows["name_from"].tolist(), flows["facts"].tolist(), names, strict=True):
+    named = flows.array[flows.name_length != 0]
+    for kind_number, facts, name in zip(named["name_from"].tolist(), named["facts"].tolist(), names, strict=True):
         kind = NAME_KIND.get(kind_number)
-        if kind and name is not None and not facts & NAME_INCOMPLETE:
+        if kind and not facts & NAME_INCOMPLETE:
             by_kind[kind][plain_name(name, kind == "hosts")] += 1
     counts.sni, counts.hosts, counts.queries = by_kind["sni"], by_kind["hosts"], by_kind["queries"]
 

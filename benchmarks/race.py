@@ -1,7 +1,7 @@
 """One race: several tools do the same task on the same capture, in one interleaved batch, after their counts agreed.
 
 Figures are CPU seconds per packet.  A tool too slow for all of a capture runs on its first packets, and is checked
-against tamperscope on just these.  A tool that runs as a process has its start-up taken out, by the slope between two
+against tamperscope on just these.  As a process, such a tool has its start-up taken out, by the slope between two
 lengths; tamperscope never has: its start-up counts against it.
 """
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks import ours, replay
+from benchmarks.core_run import run_core
 from benchmarks.measure import cpu_of_call
 from benchmarks.race import OURS, Race, Settings, Tool
 
@@ -28,7 +29,7 @@ def classifying(run_race: Callable[..., Race], settings: Settings) -> Race:
         "classify",
         {
             OURS: Tool(lambda path: cpu_of_call(lambda: ours.flow_table(path)), ours.counts_of_flows),
-            CORE: Tool(lambda path: cpu_of_call(lambda: ours.run_core(path)), ours.counts_of_core),
+            CORE: Tool(lambda path: cpu_of_call(lambda: run_core(path)), ours.counts_of_core),
             "dpkt": Tool(lambda path: cpu_of_call(lambda: dpkt_flows.flows(path)), dpkt_flows.flows),
             "scapy": Tool(
                 lambda path: cpu_of_call(lambda: scapy_flows.flows(path)),

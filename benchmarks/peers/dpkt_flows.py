@@ -64,7 +64,7 @@ def decode(path: str, limit: int | None = None) -> Counts:
     """Read and decode every packet; count frames, packets and resets."""
     counts = Counts(rsts=0)
     rsts = 0
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         for packet in ip_packets(file, limit, counts):
             segment = packet.data
             if type(segment) is TCP and segment.flags & RST:
@@ -139,7 +139,7 @@ def is_fragment(packet: Any) -> bool:
 def flows(path: str, limit: int | None = None) -> Counts:
     """The whole task: flows, names, resets."""
     counts, table, rsts = Counts(), Table(), 0
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         for packet in ip_packets(file, limit, counts):
             segment = packet.data
             kind = type(segment)

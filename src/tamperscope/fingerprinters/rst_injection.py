@@ -82,6 +82,8 @@ class RstInjection(Fingerprinter):
         | MARK_RST_AFTER_TRIGGER
     )  # fmt: skip
 
+    _last: Resets | None = None
+
     def pick(self, columns: Any) -> Array:
         """A server's reset after it had answered is no candidate for being that alone."""
         marks = columns.flow["marks"]
@@ -92,7 +94,7 @@ class RstInjection(Fingerprinter):
 
     def stage(self, columns: Any) -> Array:
         """Where the flow stood at its first suspect reset, not where it ended: data may have come after it."""
-        look = Resets(columns)
+        look = self._look(columns)
         at = columns.first(look.suspect)
         index = np.maximum(at, 0)
         answered = look.answered_before[index] if len(at) and len(columns.trace) else np.zeros(len(at), np.bool_)
@@ -101,9 +103,16 @@ class RstInjection(Fingerprinter):
         stage = np.where(answered, STAGE_TRANSFER, np.where(asked, named, STAGE_HANDSHAKE))
         return np.where(at >= 0, stage, columns.flow["stage"]).astype(np.uint8)
 
+    def _look(self, candidates: Candidates) -> Resets:
+        """The columns that all three hooks start from, made once for the same candidates."""
+        look = self._last
+        if look is None or look.c is not candidates:
+            look = self._last = Resets(candidates)
+        return look
+
     def examine(self, candidates: Candidates) -> list[Observation]:
         """See the module; the comparison with other flows of the server is in `compare`."""
-        look = Resets(candidates)
+        look = self._look(candidates)
         contradictions = look.contradictions(candidates.flow["rtt_server_ns"])
         proved = np.zeros(len(candidates), np.bool_)
         proved[contradictions[0].rows] = True
@@ -130,7 +139,7 @@ class RstInjection(Fingerprinter):
 
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
         """Distance and round trip, against this flow and the server's other flows together."""
-        look = Resets(candidates)
+        look = self._look(candidates)
         return [*look.before_rtt(context), *look.ttl(context)]
 
 

@@ -114,7 +114,11 @@ def test_insufficient_is_not_an_accusation() -> None:
         ),
         (
             {"mechanism": "sni_drop", "injected_frames": []},
-            "A third party on the path interfered: dropping after the server name.",
+            "Something on the path dropped what came after the server name; the other end was alive.",
+        ),
+        (
+            {"mechanism": "dns_drop", "injected_frames": [], "verdict": "likely"},
+            "Most likely something on the path dropped the DNS packets; the other end was alive.",
         ),
         ({"mechanism": "own_kind", "injected_frames": []}, "A third party on the path interfered: own kind."),
     ],
@@ -152,6 +156,13 @@ def test_many_names_do_not_fill_memory() -> None:
     text = render(finding(name=b"%d.example" % i) for i in range(GROUPS + 7))
     assert "7 more findings under further names are not shown" in text
     assert f"confirmed for {GROUPS + 7:,} flows" in text
+
+
+def test_strongest_mechanism_first() -> None:
+    """What is proven comes before what is likely, and that before what is open."""
+    likely = finding(mechanism="sni_drop", verdict="likely", confidence=0.95)
+    text = render([undecided(mechanism="ip_block"), likely, finding()])
+    assert re.findall(r"^(\w+)  x.example", text, re.M) == ["rst_injection", "sni_drop", "ip_block"]
 
 
 def test_dns_counts_questions() -> None:

@@ -47,6 +47,13 @@ _ABSENT = {
     "blockpage": "a forged page",
     "tls_mitm": "an exchanged certificate",
 }
+_DROPPED = {
+    "sni_drop": "what came after the server name",
+    "http_drop": "what came after the HTTP request",
+    "quic_drop": "the QUIC packets",
+    "dns_drop": "the DNS packets",
+}
+
 # What would decide it, for the codes of `missing`.
 _WANTED = {
     "control": "other flows in the same minutes to compare with",
@@ -121,7 +128,7 @@ class Table:
         self._captures += 1
         self._scanned(summary, interrupted)
         self._verdict(summary)
-        for mechanism in _order(self._groups, summary):
+        for mechanism in _order(self._groups):
             for name, group in _by_strength(self._groups, mechanism):
                 self._group(mechanism, name, group)
         if self._left_out:
@@ -303,6 +310,9 @@ def statement(finding: Finding) -> str:
     if finding.injected_frames:
         frames = _frames("frame", finding.injected_frames, finding.injected_total)
         return f"{who} on the path injected {_FORGED.get(mechanism, 'packets')} ({frames})."
+    if mechanism in _DROPPED:
+        what = "Something" if finding.verdict == "confirmed" else "Most likely something"
+        return f"{what} on the path dropped {_DROPPED[mechanism]}; the other end was alive."
     return f"{who} on the path interfered: {_ABSENT.get(mechanism, _words(mechanism))}."
 
 
@@ -325,9 +335,12 @@ def _strength(finding: Finding) -> tuple[int, float]:
     return rank, finding.confidence or 0.0
 
 
-def _order(groups: dict[tuple[str, bytes | None], _Group], summary: Summary) -> list[str]:
-    """Mechanisms as the summary has them, then any other in the order of findings."""
-    return list(dict.fromkeys([*summary.findings, *(mechanism for mechanism, _ in groups)]))
+def _order(groups: dict[tuple[str, bytes | None], _Group]) -> list[str]:
+    """Mechanisms, that with the strongest finding first; of equals, the first found."""
+    best: dict[str, tuple[int, float]] = {}
+    for (mechanism, _), group in groups.items():
+        best[mechanism] = max(best.get(mechanism, (0, 0.0)), _strength(group.best[0]))
+    return sorted(best, key=lambda mechanism: best[mechanism], reverse=True)
 
 
 def _by_strength(groups: dict[tuple[str, bytes | None], _Group], mechanism: str) -> list[tuple[bytes | None, _Group]]:

@@ -2,6 +2,7 @@
  *
  * Workload: some updates for each flow that ends, none per packet.  An entry that was evicted means "no baseline", never
  * "no difference": a look-up that finds nothing gives zeroes. */
+#include "memory.h"
 #include "scan.h"
 
 #define NEAR_NS (120 * SECOND)    /* "near" is this stretch of time and its neighbours */
@@ -91,6 +92,7 @@ void context_end(struct tscope_scan *s)
     table_end(&c->resolvers);
     table_end(&c->answers);
     table_end(&c->addresses);
+    mem_free(c->log);
 }
 
 uint64_t context_evicted(const struct tscope_scan *s)
@@ -146,6 +148,79 @@ static enum fate fate_of(const struct tscope_flow *row)
     return short_ || (row->facts & TSCOPE_FACT_ONE_WAY && row->protocol == 6) ? FATE_UNKNOWN : FATE_SILENT;
 }
 
+/* Who met which fate where and when: what `near` counts.  Most captures have no candidate and never ask, so flows are
+ * only logged at first, and counted when the log is full or a candidate is to be judged. */
+struct fate_row {
+    uint8_t server[16], client[16];
+    uint64_t name;
+    int32_t stretch;
+    uint16_t port;
+    uint8_t protocol, fate;
+};
+_Static_assert(sizeof(struct fate_row) == 48, "no padding");
+enum { LOG_ROWS = 1 << 16 };
+
+static struct fate_row fate_row(const struct tscope_flow *row, uint64_t name, enum fate fate)
+{
+    struct fate_row r = {.name = name, .stretch = (int32_t)(row->trigger_ns / NEAR_NS), .port = row->server_port,
+                         .protocol = row->protocol, .fate = (uint8_t)fate};
+    memcpy(r.server, row->server, 16);
+    memcpy(r.client, row->client, 16);
+    return r;
+}
+
+static struct near_key near_key(const struct fate_row *r, enum near_kind kind, int64_t stretch)
+{
+    struct near_key k = {.kind = (uint8_t)kind, .stretch = stretch};
+    if (kind == NEAR_SERVER || kind == NEAR_SERVER_NAME || kind == NEAR_PAIR) {
+        memcpy(k.address[0], r->server, 16);
+        k.port = r->port;
+        k.protocol = r->protocol;
+    }
+    if (kind == NEAR_PAIR || kind == NEAR_CLIENT)
+        memcpy(k.address[1], r->client, 16);
+    if (kind == NEAR_SERVER_NAME || kind == NAME_ANYWHERE)
+        k.name = r->name;
+    return k;
+}
+
+static void count_near(struct tscope_scan *s, const struct fate_row *r)
+{
+    for (int kind = NEAR_SERVER; kind <= NAME_ANYWHERE; kind++) {
+        if (!r->name && (kind == NEAR_SERVER_NAME || kind == NAME_ANYWHERE))
+            continue;
+        bool made;
+        struct near_key key = near_key(r, (enum near_kind)kind, kind == NAME_ANYWHERE ? 0 : r->stretch);
+        struct near *n = entry(&s->context.near, &key, &made);
+        if (n)
+            n->count[r->fate]++;
+    }
+}
+
+void context_settle(struct tscope_scan *s)
+{
+    struct context *c = &s->context;
+    for (uint32_t i = 0; i < c->n_log; i++)
+        count_near(s, &c->log[i]);
+    c->n_log = 0;
+}
+
+static void log_fate(struct tscope_scan *s, const struct fate_row *r)
+{
+    struct context *c = &s->context;
+    if (c->n_log == LOG_ROWS)
+        context_settle(s);
+    if (c->n_log == c->room_log) {
+        uint32_t room = c->room_log ? 2 * c->room_log : 256;
+        struct fate_row *log = mem_resize(c->log, room, sizeof *log);
+        if (!log)
+            return;
+        c->log = log;
+        c->room_log = room;
+    }
+    c->log[c->n_log++] = *r;
+}
+
 static struct server_key server_key(const struct tscope_flow *row)
 {
     struct server_key k = {.port = row->server_port, .protocol = row->protocol};
@@ -153,44 +228,13 @@ static struct server_key server_key(const struct tscope_flow *row)
     return k;
 }
 
-static struct near_key near_key(const struct tscope_flow *row, enum near_kind kind, uint64_t name, int64_t stretch)
-{
-    struct near_key k = {.kind = (uint8_t)kind, .stretch = stretch};
-    if (kind == NEAR_SERVER || kind == NEAR_SERVER_NAME || kind == NEAR_PAIR) {
-        memcpy(k.address[0], row->server, 16);
-        k.port = row->server_port;
-        k.protocol = row->protocol;
-    }
-    if (kind == NEAR_PAIR || kind == NEAR_CLIENT)
-        memcpy(k.address[1], row->client, 16);
-    if (kind == NEAR_SERVER_NAME || kind == NAME_ANYWHERE)
-        k.name = name;
-    return k;
-}
-
-static int64_t stretch_of(const struct tscope_flow *row)
-{
-    return row->trigger_ns / NEAR_NS;
-}
-
-static void count_near(struct tscope_scan *s, const struct tscope_flow *row, uint64_t name, enum fate fate)
-{
-    for (int kind = NEAR_SERVER; kind <= NAME_ANYWHERE; kind++) {
-        if (!name && (kind == NEAR_SERVER_NAME || kind == NAME_ANYWHERE))
-            continue;
-        bool made;
-        struct near_key key = near_key(row, (enum near_kind)kind, name, kind == NAME_ANYWHERE ? 0 : stretch_of(row));
-        struct near *n = entry(&s->context.near, &key, &made);
-        if (n)
-            n->count[fate]++;
-    }
-}
-
 void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *name, const uint8_t rst_ttl)
 {
     enum fate fate = fate_of(row);
-    if (fate != FATE_UNKNOWN)
-        count_near(s, row, digest_name(name, row->name_length), fate);
+    if (fate != FATE_UNKNOWN) {
+        struct fate_row r = fate_row(row, digest_name(name, row->name_length), fate);
+        log_fate(s, &r);
+    }
     if (row->protocol != 6)
         return;
     struct server_key key = server_key(row);
@@ -212,43 +256,42 @@ void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const ui
 }
 
 /* Counts of a kind around the candidate, itself left out. */
-static void sum_near(const struct tscope_scan *s, const struct tscope_flow *row, enum near_kind kind, uint64_t name,
-                     enum fate own, uint32_t count[3])
+static void sum_near(const struct tscope_scan *s, const struct fate_row *r, enum near_kind kind, uint32_t count[3])
 {
     bool anywhere = kind == NAME_ANYWHERE;
-    int64_t at = anywhere ? 0 : stretch_of(row);
+    int64_t at = anywhere ? 0 : r->stretch;
     count[0] = count[1] = count[2] = 0;
     for (int64_t stretch = at - !anywhere; stretch <= at + !anywhere; stretch++) {
-        struct near_key key = near_key(row, kind, name, stretch);
+        struct near_key key = near_key(r, kind, stretch);
         const struct near *n = lookup(&s->context.near, &key);
         for (unsigned i = 0; n && i < 3; i++)
             count[i] += n->count[i];
     }
-    if (own != FATE_UNKNOWN)
-        count[own] = without(count[own], true);
+    if (r->fate != FATE_UNKNOWN)
+        count[r->fate] = without(count[r->fate], true);
 }
 
 void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *text,
                      struct tscope_flow_context *out)
 {
-    uint64_t name = digest_name(text + row->name_offset, row->name_length);
     enum fate own = fate_of(row);
+    struct fate_row r = fate_row(row, digest_name(text + row->name_offset, row->name_length), own);
     uint32_t n[3];
     *out = (struct tscope_flow_context){.server_min_rtt_ns = TSCOPE_NO_NS};
-    sum_near(s, row, NEAR_SERVER, 0, own, n);
+    sum_near(s, &r, NEAR_SERVER, n);
     out->near_server_reached = n[0];
     out->near_server_silent = n[1];
-    sum_near(s, row, NEAR_PAIR, 0, own, n);
+    sum_near(s, &r, NEAR_PAIR, n);
     out->near_pair_reached = n[0];
     out->near_pair_silent = n[1];
-    sum_near(s, row, NEAR_CLIENT, 0, own, n);
+    sum_near(s, &r, NEAR_CLIENT, n);
     out->near_client_reached = n[0];
     out->near_client_silent = n[1];
-    if (name) {
-        sum_near(s, row, NEAR_SERVER_NAME, name, own, n);
+    if (r.name) {
+        sum_near(s, &r, NEAR_SERVER_NAME, n);
         out->near_name_reached = n[0];
         out->near_name_silent = n[1];
-        sum_near(s, row, NAME_ANYWHERE, name, own, n);
+        sum_near(s, &r, NAME_ANYWHERE, n);
         out->name_reached = n[0];
         out->name_silent = n[1];
         out->name_reset = n[2];

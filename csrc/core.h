@@ -38,24 +38,18 @@ struct flow_key {
 };
 _Static_assert(sizeof(struct flow_key) == 40, "hashed as five words");
 
-/* A decoded frame.  Pointers lead into the input buffer and hold for one group. */
+/* A decoded frame.  Pointers lead into the input buffer and hold for one group.  What the decoders fill in comes first
+ * and is zeroed together; what decode itself always sets comes after it. */
 struct packet {
-    struct flow_key key;
-    uint64_t frame;
-    int64_t time_ns;
-    uint64_t hash;
+    struct flow_key key;          /* until its ends are put in order, address 0 is the source; then `from` says */
     const uint8_t *payload;
     uint32_t payload_have;        /* bytes of the payload in the capture */
     uint32_t payload_length;      /* as declared */
-    uint32_t captured_length, wire_length;
     uint32_t seq, ack;
-    uint32_t interface;
     uint32_t anomalies;
     uint16_t flags, window;
     uint16_t options_digest;
     uint16_t ip_id;
-    uint16_t vlan, link_type;
-    uint8_t source[16], destination[16];
     uint16_t source_port, destination_port;
     uint8_t options_length;
     uint8_t protocol;             /* 0: no IP packet found */
@@ -64,7 +58,23 @@ struct packet {
     uint8_t from;                 /* which end of the key sent it */
     uint8_t has_ports;            /* TCP or UDP whose header was whole: belongs to a flow */
     uint8_t quotes;               /* an ICMP error: key, from, seq, ack (IP ID) are those of the packet that it quotes */
+    uint8_t outer[2][16];         /* and these its own source and destination, set only then */
+    int64_t time_ns;
+    uint64_t frame;
+    uint64_t hash;
+    uint32_t captured_length, wire_length;
+    uint32_t interface;
+    uint16_t vlan, link_type;
 };
+
+static inline const uint8_t *packet_source(const struct packet *p)
+{
+    return p->key.address[p->from];
+}
+static inline const uint8_t *packet_destination(const struct packet *p)
+{
+    return p->key.address[!p->from];
+}
 
 /* ---------------------------------------------------------------- reading */
 
@@ -77,6 +87,7 @@ struct record {
 
 struct interface {
     uint32_t link_type, snap_length;
+    uint32_t layer;               /* enum layer: where decoding begins */
     uint64_t per_second;          /* ticks; 0: a power of ten is in `multiply` or `divide` */
     uint64_t multiply, divide;    /* ticks to nanoseconds */
     int64_t offset_ns;
@@ -126,11 +137,8 @@ enum layer {
 enum layer layer_of_link(uint32_t link_type);
 enum layer layer_of_ethertype(uint16_t type);
 enum layer layer_of_ip_protocol(uint8_t protocol, struct packet *p);
-/* The key of a flow from its two ends; `from` becomes the place of the source in it. */
-void set_key(struct packet *p, const uint8_t source[16], const uint8_t destination[16], uint16_t source_port,
-             uint16_t destination_port, uint8_t protocol);
-/* Fills *p from the record; p->frame and the interface are the caller's. */
-void decode(const struct record *r, uint32_t link_type, const struct hash_key *key, struct packet *p);
+/* Fills *p from the record; p->frame is the caller's. */
+void decode(const struct record *r, const struct interface *i, const struct hash_key *key, struct packet *p);
 
 /* ---------------------------------------------------------------- names in first bytes */
 

@@ -2,13 +2,20 @@
  * A decoder that meets something odd sets an anomaly bit and ends the loop; what was decoded before it stands. */
 #include "core.h"
 
-typedef enum layer (*decoder)(struct cursor *, struct packet *);
-
-static const decoder decoders[] = {
-#define LAYER(id, function) [LAYER_##id] = function,
+/* A switch and not a table of functions: the linker's optimizer can then put the common ones in line. */
+static inline enum layer decode_layer(enum layer layer, struct cursor *c, struct packet *p)
+{
+    switch (layer) {
+#define LAYER(id, function)                                                                                            \
+    case LAYER_##id:                                                                                                   \
+        return function(c, p);
 #include "layers.def"
 #undef LAYER
-};
+    case LAYER_NONE:
+        break;
+    }
+    return LAYER_NONE;
+}
 
 enum layer layer_of_link(uint32_t link_type)
 {
@@ -60,45 +67,78 @@ enum layer layer_of_ip_protocol(uint8_t protocol, struct packet *p)
     }
 }
 
-/* The key names the smaller end first, so that both directions of a flow have the same. */
-void set_key(struct packet *p, const uint8_t source[16], const uint8_t destination[16], uint16_t source_port,
-             uint16_t destination_port, uint8_t protocol)
+static bool is_in_order(const struct flow_key *k)
 {
-    int order = memcmp(source, destination, 16);
-    if (order == 0)
-        order = (int)source_port - (int)destination_port;
-    unsigned from = order > 0;
-    p->from = (uint8_t)from;
-    memcpy(p->key.address[from], source, 16);
-    memcpy(p->key.address[!from], destination, 16);
-    p->key.port[from] = source_port;
-    p->key.port[!from] = destination_port;
-    p->key.protocol = protocol;
+    uint64_t a[2], b[2];
+    memcpy(a, k->address[0], 16);
+    memcpy(b, k->address[1], 16);
+    if (a[0] != b[0])
+        return a[0] < b[0];
+    if (a[1] != b[1])
+        return a[1] < b[1];
+    return k->port[0] <= k->port[1];
 }
 
-void decode(const struct record *r, uint32_t link_type, const struct hash_key *key, struct packet *p)
+/* One of the ends comes first, always the same one, so that both directions of a flow have the same key. */
+static void order_key(struct packet *p, const struct hash_key *key)
 {
-    struct cursor c = cursor_over(r->data, r->captured_length);
-    memset(p, 0, sizeof *p);
+    struct flow_key *k = &p->key;
+    if (!is_in_order(k)) {
+        struct flow_key turned = {.port = {k->port[1], k->port[0]}, .protocol = k->protocol};
+        memcpy(turned.address[0], k->address[1], 16);
+        memcpy(turned.address[1], k->address[0], 16);
+        *k = turned;
+        p->from = 1;
+    }
+    p->hash = hash_words(key, k, sizeof *k / 8);
+}
+
+static void start(struct packet *p, const struct record *r, const struct interface *i)
+{
+    memset(p, 0, offsetof(struct packet, outer));
     p->time_ns = r->time_ns;
     p->captured_length = r->captured_length;
     p->wire_length = r->wire_length;
     p->interface = r->interface;
-    p->link_type = (uint16_t)link_type;
+    p->link_type = (uint16_t)i->link_type;
     p->vlan = 0xffff;
-    enum layer layer = layer_of_link(link_type);
-    if (layer == LAYER_NONE)
-        p->anomalies = TSCOPE_AN_LINKTYPE;
-    unsigned depth = 0;
-    while (layer != LAYER_NONE) {
-        if (depth++ == MAX_LAYERS) {
+}
+
+/* Nearly all frames are Ethernet, IP, TCP or UDP: these are called where they are expected, and need no dispatch. */
+static enum layer decode_common(enum layer layer, struct cursor *c, struct packet *p)
+{
+    if (layer == LAYER_ETHERNET)
+        layer = decode_ethernet(c, p);
+    if (layer == LAYER_IPV4)
+        layer = decode_ipv4(c, p);
+    else if (layer == LAYER_IPV6)
+        layer = decode_ipv6(c, p);
+    if (layer == LAYER_TCP)
+        layer = decode_tcp(c, p);
+    else if (layer == LAYER_UDP)
+        layer = decode_udp(c, p);
+    return layer;
+}
+
+void decode(const struct record *r, const struct interface *i, const struct hash_key *key, struct packet *p)
+{
+    struct cursor c = cursor_over(r->data, r->captured_length);
+    start(p, r, i);
+    enum layer layer = decode_common((enum layer)i->layer, &c, p);
+    for (unsigned depth = 3; layer != LAYER_NONE; depth++) {
+        if (depth == MAX_LAYERS) {
             p->anomalies |= TSCOPE_AN_DEPTH;
             break;
         }
-        layer = decoders[layer](&c, p);
+        layer = decode_layer(layer, &c, p);
     }
-    if (p->has_ports)
-        set_key(p, p->source, p->destination, p->source_port, p->destination_port, p->protocol);
+    if (i->layer == LAYER_NONE)
+        p->anomalies = TSCOPE_AN_LINKTYPE;
+    if (p->has_ports) {
+        p->key.port[0] = p->source_port;
+        p->key.port[1] = p->destination_port;
+        p->key.protocol = p->protocol;
+    }
     if (p->has_ports || p->quotes)
-        p->hash = hash_words(key, &p->key, sizeof p->key / 8);
+        order_key(p, key);
 }

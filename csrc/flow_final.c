@@ -16,16 +16,16 @@ static uint32_t last_marks(const struct flow *f, const struct side *client, cons
     return marks;
 }
 
-static uint32_t last_facts(const struct side *client, const struct side *server, unsigned final_by)
+static uint32_t last_facts(const struct flow *f, const struct side *client, const struct side *server, unsigned final_by)
 {
     uint32_t facts = 0;
     if (!client->packets || !server->packets)
         facts |= TSCOPE_FACT_ONE_WAY;
     if (final_by == TSCOPE_FINAL_END || final_by == TSCOPE_FINAL_EVICTED)
         facts |= TSCOPE_FACT_CUT_BY_END;
-    if (client->missing)
+    if (f->rare[f->client].missing)
         facts |= TSCOPE_FACT_UNSEEN_CLIENT;
-    if (server->missing)
+    if (f->rare[!f->client].missing)
         facts |= TSCOPE_FACT_UNSEEN_SERVER;
     return facts;
 }
@@ -67,18 +67,19 @@ static void set_history(struct tscope_flow *row, const struct flow *f)
     }
 }
 
-static void set_sides(struct tscope_flow *row, const struct side *const side[2])
+static void set_sides(struct tscope_flow *row, const struct flow *f, const struct side *const side[2])
 {
     for (unsigned i = 0; i < 2; i++) {
         const struct side *s = side[i];
+        const struct rare *r = &f->rare[i == 0 ? f->client : !f->client];
         row->packets[i] = s->packets;
         row->bytes[i] = s->bytes;
-        row->isn[i] = s->isn;
-        row->missing[i] = s->missing;
+        row->isn[i] = r->isn;
+        row->missing[i] = r->missing;
         row->resets[i] = s->resets;
-        row->retransmissions[i] = s->retransmissions;
+        row->retransmissions[i] = r->retransmissions;
         row->flags[i] = s->flags;
-        row->ttl_first[i] = s->ttl_first;
+        row->ttl_first[i] = r->ttl_first;
         row->ttl_min[i] = s->ttl_min;
         row->ttl_max[i] = s->ttl_max;
     }
@@ -119,7 +120,7 @@ static void set_row(const struct tscope_scan *s, const struct flow *f, struct ts
     row->name_from = f->name_from;
     row->name_length = f->name_length;
     row->trace_count = f->trace_count;
-    set_sides(row, side);
+    set_sides(row, f, side);
     set_history(row, f);
 }
 
@@ -180,7 +181,7 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
     struct tscope_flow row;
     const struct side *client = &f->side[f->client], *server = &f->side[!f->client];
     f->marks |= last_marks(f, client, server);
-    f->facts |= last_facts(client, server, final_by);
+    f->facts |= last_facts(f, client, server, final_by);
     set_row(s, f, &row);
     row.marks = f->marks;
     row.facts = f->facts;
@@ -193,7 +194,7 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
         emit(s, &row, f);
     if (!(s->options.emit & TSCOPE_CANDIDATES))
         return;
-    context_flow(s, &row, f->name, server->plain_rst_ttl);
+    context_flow(s, &row, f->name, f->rare[!f->client].plain_rst_ttl);
     if ((row.marks & s->options.flow_marks) && !candidates_flow(s, &row, f))
         out_of_memory(s);
 }

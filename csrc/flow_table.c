@@ -51,38 +51,39 @@ void flow_prefetch_slot(const struct flows *t, uint64_t hash)
 void flow_prefetch(const struct flows *t, uint64_t hash)
 {
     struct table_slot slot = t->slots[(uint32_t)hash & t->mask];
-    if (slot.index && slot.tag == (uint32_t)(hash >> 32)) {
+    if (slot.index && slot.tag == (uint32_t)hash) {
         const char *f = (const char *)flow_at(t, slot.index - 1);
         __builtin_prefetch(f);
         __builtin_prefetch(f + 64);
         __builtin_prefetch(f + 128);
         __builtin_prefetch(f + 192);
-        __builtin_prefetch(f + 256);
     }
 }
 
-static uint32_t slot_of(const struct flows *t, uint64_t hash, const struct flow_key *key)
+static bool is_same(const struct flow_key *a, const struct flow_key *b)
 {
-    uint32_t slot = (uint32_t)hash & t->mask, tag = (uint32_t)(hash >> 32);
+    uint64_t x[5], y[5];
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]));
+}
+
+/* The slot that holds this key, or the empty one where it belongs. */
+static uint32_t slot_of(const struct flows *t, uint32_t tag, const struct flow_key *key)
+{
+    uint32_t slot = tag & t->mask;
     for (;; slot = (slot + 1) & t->mask) {
         struct table_slot found = t->slots[slot];
-        if (!found.index || (found.tag == tag && !memcmp(&flow_at(t, found.index - 1)->key, key, sizeof *key)))
+        if (!found.index || (found.tag == tag && is_same(&flow_at(t, found.index - 1)->key, key)))
             return slot;
     }
 }
 
-/* The home slot of an entry follows from its low hash bits, which only the flow's key can give again. */
-static uint32_t home_of(const struct flows *t, const struct hash_key *key, uint32_t index)
-{
-    return (uint32_t)hash_words(key, &flow_at(t, index)->key, sizeof(struct flow_key) / 8) & t->mask;
-}
-
-static void clear_slot(struct flows *t, const struct hash_key *key, uint32_t slot)
+static void clear_slot(struct flows *t, uint32_t slot)
 {
     uint32_t hole = slot;
     for (uint32_t next = (slot + 1) & t->mask; t->slots[next].index; next = (next + 1) & t->mask) {
-        uint32_t home = home_of(t, key, t->slots[next].index - 1);
-        if (((next - home) & t->mask) >= ((next - hole) & t->mask)) {
+        if (((next - t->slots[next].tag) & t->mask) >= ((next - hole) & t->mask)) {
             t->slots[hole] = t->slots[next];
             hole = next;
         }
@@ -90,7 +91,7 @@ static void clear_slot(struct flows *t, const struct hash_key *key, uint32_t slo
     t->slots[hole] = (struct table_slot){0, 0};
 }
 
-static bool grow_slots(struct flows *t, const struct hash_key *key)
+static bool grow_slots(struct flows *t)
 {
     struct table_slot *old = t->slots;
     uint32_t old_mask = t->mask;
@@ -102,7 +103,7 @@ static bool grow_slots(struct flows *t, const struct hash_key *key)
     for (uint32_t i = 0; i <= old_mask; i++) {
         if (!old[i].index)
             continue;
-        uint32_t slot = home_of(t, key, old[i].index - 1);
+        uint32_t slot = old[i].tag & t->mask;
         while (t->slots[slot].index)
             slot = (slot + 1) & t->mask;
         t->slots[slot] = old[i];
@@ -153,8 +154,7 @@ static void drop(struct tscope_scan *s, struct flow *f, unsigned final_by)
     struct flows *t = &s->flows;
     wheel_remove(wheel_of(t, f), f->index);
     flow_final(s, f, final_by);
-    uint64_t hash = hash_words(&s->key, &f->key, sizeof f->key / 8);
-    clear_slot(t, &s->key, slot_of(t, hash, &f->key));
+    clear_slot(t, slot_of(t, f->tag, &f->key));
     stream_end(s, f);
     mem_free(f->name);
     f->name = NULL;
@@ -190,13 +190,13 @@ static struct flow *start_flow(struct tscope_scan *s, const struct packet *p)
     struct flows *t = &s->flows;
     if (t->live >= t->limit)
         evict(s);
-    if (t->live >= t->mask / 2 && !grow_slots(t, &s->key))
+    if (t->live >= t->mask / 2 && !grow_slots(t))
         return NULL;
     struct flow *f = free_flow(t);
     if (!f)
         return NULL;
     f->key = p->key;
-    f->tag = (uint32_t)(p->hash >> 32);
+    f->tag = (uint32_t)p->hash;
     f->number = ++t->started;
     f->first_frame = p->frame;
     f->first_ns = p->time_ns;
@@ -208,7 +208,7 @@ static struct flow *start_flow(struct tscope_scan *s, const struct packet *p)
     f->client = p->from;
     f->client_by = TSCOPE_BY_FIRST_SENDER;
     f->alive = true;
-    t->slots[slot_of(t, p->hash, &p->key)] = (struct table_slot){f->tag, f->index + 1};
+    t->slots[slot_of(t, (uint32_t)p->hash, &p->key)] = (struct table_slot){f->tag, f->index + 1};
     f->deadline = s->clock.now + flow_timeout(f);
     wheel_add(&t->plain, f->index, f->deadline);
     if (++t->live > t->peak)
@@ -219,7 +219,7 @@ static struct flow *start_flow(struct tscope_scan *s, const struct packet *p)
 struct flow *flow_quoted(const struct tscope_scan *s, const struct packet *p)
 {
     const struct flows *t = &s->flows;
-    struct table_slot slot = t->slots[slot_of(t, p->hash, &p->key)];
+    struct table_slot slot = t->slots[slot_of(t, (uint32_t)p->hash, &p->key)];
     struct flow *f = slot.index ? flow_at(t, slot.index - 1) : NULL;
     return f && s->clock.now <= f->deadline ? f : NULL;
 }
@@ -227,7 +227,7 @@ struct flow *flow_quoted(const struct tscope_scan *s, const struct packet *p)
 struct flow *flow_of(struct tscope_scan *s, const struct packet *p)
 {
     struct flows *t = &s->flows;
-    struct table_slot slot = t->slots[slot_of(t, p->hash, &p->key)];
+    struct table_slot slot = t->slots[slot_of(t, (uint32_t)p->hash, &p->key)];
     if (!slot.index)
         return start_flow(s, p);
     struct flow *f = flow_at(t, slot.index - 1);

@@ -19,7 +19,7 @@ bool flow_starts_anew(const struct flow *f, const struct packet *p)
         return false;
     const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
     if (self->flags & TSCOPE_SYN)
-        return p->seq != self->isn;
+        return p->seq != f->rare[p->from].isn;
     /* A SYN amid a flow whose own SYN was not seen: the port was used again.  A simultaneous open is no new flow. */
     return self->packets || other->bytes || f->closed;
 }
@@ -80,16 +80,20 @@ static void add_letter(struct flow *f, unsigned from, unsigned index, uint8_t le
 
 static void add_history(struct flow *f, const struct packet *p, bool retransmitted)
 {
-    uint16_t flags = p->flags;
-    if (flags & TSCOPE_SYN)
-        add_letter(f, p->from, flags & TSCOPE_ACK ? 1 : 0, flags & TSCOPE_ACK ? 'h' : 's');
-    if (flags & TSCOPE_RST)
-        add_letter(f, p->from, 2, 'r');
-    if (flags & TSCOPE_FIN)
-        add_letter(f, p->from, 3, 'f');
-    if (p->payload_length && !(flags & TSCOPE_RST))
+    unsigned flags = p->flags;
+    if (flags & (TSCOPE_SYN | TSCOPE_RST | TSCOPE_FIN)) {
+        if (flags & TSCOPE_SYN)
+            add_letter(f, p->from, flags & TSCOPE_ACK ? 1 : 0, flags & TSCOPE_ACK ? 'h' : 's');
+        if (flags & TSCOPE_RST)
+            add_letter(f, p->from, 2, 'r');
+        if (flags & TSCOPE_FIN)
+            add_letter(f, p->from, 3, 'f');
+        if (flags & (TSCOPE_SYN | TSCOPE_RST))
+            return;
+    }
+    if (p->payload_length)
         add_letter(f, p->from, retransmitted ? 5 : 4, retransmitted ? 't' : 'd');
-    if ((flags & TSCOPE_ACK) && !(flags & (TSCOPE_SYN | TSCOPE_RST)) && !p->payload_length)
+    else if (flags & TSCOPE_ACK)
         add_letter(f, p->from, 6, 'a');
 }
 
@@ -98,26 +102,28 @@ static void add_history(struct flow *f, const struct packet *p, bool retransmitt
 static uint32_t payload_digest(const struct packet *p)
 {
     size_t n = p->payload_have < 32 ? p->payload_have : 32;
-    return n ? (uint32_t)digest_finish(digest_bytes(DIGEST_START, p->payload, n)) : 0;
+    return n ? (uint32_t)digest_words(p->payload, n) : 0;
 }
 
-struct offsets flow_offsets(const struct flow *f, const struct packet *p)
+struct before flow_before(const struct flow *f, const struct packet *p)
 {
     const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
-    bool acks = other->seq_known && (p->flags & TSCOPE_ACK);
-    return (struct offsets){.since_other_ns = other->packets ? p->time_ns - other->last_ns : TSCOPE_NO_NS,
-                            .seq = self->seq_known ? serial_minus(p->seq, self->next_seq) : INT32_MIN,
-                            .ack = acks ? serial_minus(p->ack, other->next_seq) : INT32_MIN};
+    return (struct before){.self_next = self->next_seq, .other_next = other->next_seq, .self_known = self->seq_known,
+                           .other_known = other->seq_known};
 }
 
-bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct offsets o, unsigned what)
+bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct before b, unsigned what)
 {
     struct tscope_trace *row = trace_add(s, f);
     if (!row)
         return false;
+    const struct side *other = &f->side[!p->from];
+    bool acks = b.other_known && (p->flags & TSCOPE_ACK);
     *row = (struct tscope_trace){
-        .frame = p->frame, .time_ns = p->time_ns, .since_other_ns = o.since_other_ns, .seq = p->seq, .ack = p->ack,
-        .seq_offset = o.seq, .ack_offset = o.ack, .payload_length = p->payload_length,
+        .frame = p->frame, .time_ns = p->time_ns, .seq = p->seq, .ack = p->ack,
+        .since_other_ns = other->packets ? p->time_ns - other->last_ns : TSCOPE_NO_NS,
+        .seq_offset = b.self_known ? serial_minus(p->seq, b.self_next) : INT32_MIN,
+        .ack_offset = acks ? serial_minus(p->ack, b.other_next) : INT32_MIN, .payload_length = p->payload_length,
         .payload_digest = payload_digest(p), .window = p->window, .ip_id = p->ip_id, .flags = p->flags,
         .what = (uint16_t)what, .options_digest = p->options_digest, .options_length = p->options_length,
         .from_server = p->from, .ttl = p->ttl, .tos = p->tos, .ip_flags = p->ip_flags};
@@ -164,16 +170,16 @@ static bool is_telling(struct flow *f, const struct packet *p, unsigned what)
     return true;
 }
 
-/* What was traced of a flow that goes well is let go when its first packets are over: the pages serve the next one. */
+/* What was traced of a flow that goes well is let go when its first packets are over, or when both ends have closed it:
+ * the pages serve the next one. */
 static void release_when_well(struct tscope_scan *s, struct flow *f)
 {
-    if (f->trace_count && !f->marks && f->answer_ns != TSCOPE_NO_NS &&
-        f->side[0].packets + f->side[1].packets == FIRST_ROWS &&
-        !((f->side[0].flags | f->side[1].flags) & (TSCOPE_RST | TSCOPE_FIN))) {
-        trace_release(&s->traces, f);
-        f->side[0].traced = f->side[1].traced = false;
-        f->facts |= TSCOPE_FACT_TRACE_RELEASED;
-    }
+    unsigned flags = f->side[0].flags | f->side[1].flags;
+    if (f->marks || f->answer_ns == TSCOPE_NO_NS || (flags & TSCOPE_RST) || ((flags & TSCOPE_FIN) && !f->closed))
+        return;
+    trace_release(&s->traces, f);
+    f->side[0].traced = f->side[1].traced = false;
+    f->facts |= TSCOPE_FACT_TRACE_RELEASED;
 }
 
 /* ---------------------------------------------------------------- resets */
@@ -210,10 +216,10 @@ static bool take_reset(struct tscope_scan *s, struct flow *f, const struct packe
     struct side *self = &f->side[p->from];
     if (self->packets && !self->traced)
         trace_reference(s, f, p->from);
-    bool traced = flow_trace(s, f, p, flow_offsets(f, p), self->resets ? TSCOPE_WHAT_AFTER_RST : 0);
+    bool traced = flow_trace(s, f, p, flow_before(f, p), self->resets ? TSCOPE_WHAT_AFTER_RST : 0);
     flow_mark(s, f, marks_of_reset(f, p));
     if (p->from != f->client && (!f->trigger || (self->flags & TSCOPE_FIN)))
-        self->plain_rst_ttl = p->ttl;
+        f->rare[p->from].plain_rst_ttl = p->ttl;
     self->resets++;
     self->flags |= p->flags;
     self->in_reset_run = true;
@@ -237,13 +243,13 @@ static unsigned place_in_stream(struct flow *f, const struct packet *p)
     if (offset > 0) {
         what = TSCOPE_WHAT_AHEAD;
         if (offset < BIG_JUMP)
-            self->missing += (uint32_t)offset;
+            f->rare[p->from].missing += (uint32_t)offset;
     } else if (offset < 0 && length) {
         bool probe = offset == -1 && p->payload_length <= 1 && !(p->flags & (TSCOPE_SYN | TSCOPE_FIN));
         what = probe ? TSCOPE_WHAT_KEEP_ALIVE : TSCOPE_WHAT_RETRANSMISSION;
         if (!probe && p->payload_length)
-            self->retransmissions++;
-        self->missing -= length < self->missing ? length : self->missing;
+            f->rare[p->from].retransmissions++;
+        f->rare[p->from].missing -= length < f->rare[p->from].missing ? length : f->rare[p->from].missing;
     } else if (offset == -1 && !length) {
         what = TSCOPE_WHAT_KEEP_ALIVE;
     }
@@ -258,15 +264,13 @@ static void take_ack(struct flow *f, const struct packet *p)
     if (!(p->flags & TSCOPE_ACK))
         return;
     self->last_ack = p->ack;
-    if (!self->ack_known || serial_minus(p->ack, self->acked) > 0)
-        self->acked = p->ack;
     self->ack_known = true;
     int32_t ahead = other->seq_known ? serial_minus(p->ack, other->next_seq) : 0;
     if (!other->seq_known) {
         other->seq_known = true;
         other->next_seq = p->ack;
     } else if (ahead > 0 && ahead < BIG_JUMP) {        /* acknowledged, but not in the capture */
-        other->missing += (uint32_t)ahead;
+        f->rare[!p->from].missing += (uint32_t)ahead;
         other->next_seq = p->ack;
     }
     if (p->from == f->client || !f->trigger)
@@ -283,10 +287,10 @@ static void take_handshake(struct tscope_scan *s, struct flow *f, const struct p
     struct side *self = &f->side[p->from];
     bool from_client = p->from == f->client;
     if (p->flags & TSCOPE_SYN) {
-        if ((p->flags & TSCOPE_ACK) && (self->flags & TSCOPE_SYN) && self->isn != p->seq)
+        if ((p->flags & TSCOPE_ACK) && (self->flags & TSCOPE_SYN) && f->rare[p->from].isn != p->seq)
             flow_mark(s, f, TSCOPE_MARK_SYN_ACK_CONFLICT);
         if (!(self->flags & TSCOPE_SYN))
-            self->isn = p->seq;
+            f->rare[p->from].isn = p->seq;
         if (from_client) {
             f->facts |= TSCOPE_FACT_SYN;
             f->syn_ns = p->time_ns;
@@ -313,7 +317,7 @@ static unsigned take_client_payload(struct tscope_scan *s, struct flow *f, const
         f->trigger = TSCOPE_TRIGGER_DATA;
         f->trigger_frame = p->frame;
         f->trigger_ns = p->time_ns;
-        f->trigger_seq = whole ? self->isn + 1 : p->seq;
+        f->trigger_seq = whole ? f->rare[p->from].isn + 1 : p->seq;
     }
     if (f->trigger && f->answer_ns == TSCOPE_NO_NS) {
         int32_t length = serial_minus(self->next_seq, f->trigger_seq);
@@ -390,7 +394,7 @@ static void remember(struct flow *f, const struct packet *p)
     self->ttl = p->ttl;
     if (!(p->flags & TSCOPE_RST)) {
         if (!self->ttl_max)
-            self->ttl_first = self->ttl_min = self->ttl_max = p->ttl;
+            f->rare[p->from].ttl_first = self->ttl_min = self->ttl_max = p->ttl;
         if (p->ttl < self->ttl_min)
             self->ttl_min = p->ttl;
         if (p->ttl > self->ttl_max)
@@ -401,7 +405,7 @@ static void remember(struct flow *f, const struct packet *p)
 static bool take_segment(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
     struct side *self = &f->side[p->from];
-    struct offsets offsets = flow_offsets(f, p);
+    struct before before = flow_before(f, p);
     unsigned what = self->resets ? TSCOPE_WHAT_AFTER_RST : 0;
     take_handshake(s, f, p);
     what |= place_in_stream(f, p);
@@ -414,17 +418,17 @@ static bool take_segment(struct tscope_scan *s, struct flow *f, const struct pac
     if (self->resets)
         flow_mark(s, f, TSCOPE_MARK_SENDS_AFTER_RST);
     add_history(f, p, (what & TSCOPE_WHAT_RETRANSMISSION) != 0);
-    return is_telling(f, p, what) && flow_trace(s, f, p, offsets, what);
+    return is_telling(f, p, what) && flow_trace(s, f, p, before, what);
 }
 
 static void take_copy(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
     struct side *self = &f->side[p->from];
-    if (self->copies < UINT16_MAX)
+    if (self->copies < UINT8_MAX)
         self->copies++;
     f->facts |= TSCOPE_FACT_COPIES;
     if ((p->flags & TSCOPE_RST) || self->packets < FIRST_ROWS)
-        flow_trace(s, f, p, flow_offsets(f, p), TSCOPE_WHAT_DUPLICATE);
+        flow_trace(s, f, p, flow_before(f, p), TSCOPE_WHAT_DUPLICATE);
 }
 
 void flow_tcp(struct tscope_scan *s, struct flow *f, const struct packet *p)
@@ -443,5 +447,6 @@ void flow_tcp(struct tscope_scan *s, struct flow *f, const struct packet *p)
     self->bytes += p->payload_length;
     remember(f, p);
     set_deadline(s, f, p);
-    release_when_well(s, f);
+    if (f->trace_count && (f->closed || f->side[0].packets + f->side[1].packets == FIRST_ROWS))
+        release_when_well(s, f);
 }

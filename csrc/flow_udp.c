@@ -46,13 +46,14 @@ void flow_udp(struct tscope_scan *s, struct flow *f, const struct packet *p)
     struct side *self = &f->side[p->from];
     f->anomalies |= p->anomalies;
     find_client(f, p);
-    if (p->source_port == PORT_DNS || p->destination_port == PORT_DNS)
+    bool dns = p->source_port == PORT_DNS || p->destination_port == PORT_DNS;
+    if (dns)                                           /* its messages tell more than a trace */
         transactions_packet(s, f, p);
     unsigned what = find_trigger(f, p);
-    if (f->side[0].packets + f->side[1].packets < FIRST_ROWS)
-        flow_trace(s, f, p, flow_offsets(f, p), what);
+    if (!dns && f->side[0].packets + f->side[1].packets < FIRST_ROWS)
+        flow_trace(s, f, p, flow_before(f, p), what);
     if (!self->ttl_max)
-        self->ttl_first = self->ttl_min = self->ttl_max = p->ttl;
+        f->rare[p->from].ttl_first = self->ttl_min = self->ttl_max = p->ttl;
     if (p->ttl < self->ttl_min)
         self->ttl_min = p->ttl;
     if (p->ttl > self->ttl_max)

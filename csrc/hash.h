@@ -21,15 +21,18 @@ static inline uint64_t hash_fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* `words` words of 8 bytes. */
+/* `words` words of 8 bytes, two to a multiplication. */
 static inline uint64_t hash_words(const struct hash_key *key, const void *data, size_t words)
 {
     const uint8_t *at = data;
-    uint64_t h = key->word[0] ^ (words * 0x9e3779b97f4a7c15u);
-    for (size_t i = 0; i < words; i++) {
-        uint64_t w;
-        memcpy(&w, at + 8 * i, 8);
-        h = hash_fold(h ^ w ^ 0xa0761d6478bd642fu, key->word[1] ^ (0xe7037ed1a0b428dbu + 2 * i));
+    uint64_t h = key->word[0] ^ words, w[2];
+    for (; words >= 2; words -= 2, at += 16) {
+        memcpy(w, at, 16);
+        h = hash_fold(h ^ w[0] ^ 0xa0761d6478bd642fu, key->word[1] ^ w[1]);
+    }
+    if (words) {
+        memcpy(w, at, 8);
+        h = hash_fold(h ^ w[0] ^ 0xe7037ed1a0b428dbu, key->word[1]);
     }
     return hash_fold(h ^ 0x8ebc6af09c88c6e3u, key->word[1]);
 }
@@ -66,6 +69,22 @@ static inline uint64_t digest_finish(uint64_t h)
     h *= 0xff51afd7ed558ccdu;
     h ^= h >> 33;
     return h ? h : 1;
+}
+
+/* The same for short data, a word at a time. */
+static inline uint64_t digest_words(const void *data, size_t length)
+{
+    const uint8_t *at = data;
+    uint64_t h = length;
+    while (length) {                                   /* advances >= 1 */
+        uint64_t w = 0;
+        size_t n = length < 8 ? length : 8;
+        memcpy(&w, at, n);
+        h = digest_finish(h ^ w);
+        at += n;
+        length -= n;
+    }
+    return h;
 }
 
 #define DIGEST_START 0xcbf29ce484222325u

@@ -47,8 +47,8 @@ enum layer decode_ipv4(struct cursor *c, struct packet *p)
     uint16_t fragment = load_be16(h + 6);
     p->ip_flags = (uint8_t)((fragment & 0x2000 ? 1 : 0) | (fragment & 0x4000 ? 2 : 0) | (fragment & 0x8000 ? 4 : 0));
     p->ttl = h[8];
-    map_address(p->source, h + 12);
-    map_address(p->destination, h + 16);
+    map_address(p->key.address[0], h + 12);
+    map_address(p->key.address[1], h + 16);
     p->protocol = h[9];
     if (!cursor_skip(c, header - 20))
         return ip_odd(p, TSCOPE_AN_IP_CUT);
@@ -109,8 +109,7 @@ enum layer decode_ipv6(struct cursor *c, struct packet *p)
     p->ip_version = 6;
     p->tos = (uint8_t)((h[0] & 15) << 4 | h[1] >> 4);
     p->ttl = h[7];
-    memcpy(p->source, h + 8, 16);
-    memcpy(p->destination, h + 24, 16);
+    memcpy(p->key.address, h + 8, 32);
     size_t length = load_be16(h + 4);
     limit_to(c, p, length ? length : cursor_left(c));  /* 0: jumbo or offload */
     return after_extensions(c, p, h[6]);

@@ -18,7 +18,8 @@ bool reader_add_interface(struct reader *r, const struct interface *i)
         r->interfaces = grown;
         r->room = room;
     }
-    r->interfaces[r->n_interfaces++] = *i;
+    r->interfaces[r->n_interfaces] = *i;
+    r->interfaces[r->n_interfaces++].layer = layer_of_link(i->link_type);
     return true;
 }
 

@@ -29,7 +29,8 @@ static bool set_options(struct tscope_scan *s, const struct tscope_options *give
     o->context_entries = or_default(o->context_entries, 1 << 18);
     o->batch_packets = (uint32_t)or_default(o->batch_packets, 16384);
     memcpy(s->key.word, o->key, sizeof s->key.word);
-    s->key.word[1] |= 1;                               /* a zero multiplier would map all keys to one slot */
+    for (unsigned i = 0; i < 2; i++)                   /* a multiplier of few bits would mix nothing */
+        s->key.word[i] = digest_finish(s->key.word[i] + i) ^ 0x9e3779b97f4a7c15u;
     return o->max_flows < (uint64_t)1 << 31 && o->context_entries < (uint64_t)1 << 31 &&
            o->batch_packets < (uint32_t)1 << 28;
 }
@@ -126,8 +127,8 @@ static void emit_packet(struct tscope_scan *s, const struct packet *p, uint64_t 
         .ip_id = p->ip_version == 4 ? p->ip_id : UINT32_MAX, .source_port = p->source_port,
         .destination_port = p->destination_port, .flags = p->flags, .window = p->window, .link_type = p->link_type,
         .vlan = p->vlan, .protocol = p->protocol, .ip_version = p->ip_version, .ttl = p->ttl, .tos = p->tos};
-    memcpy(row->source, p->source, 16);
-    memcpy(row->destination, p->destination, 16);
+    memcpy(row->source, p->quotes ? p->outer[0] : packet_source(p), 16);
+    memcpy(row->destination, p->quotes ? p->outer[1] : packet_destination(p), 16);
 }
 
 static void take_packet(struct tscope_scan *s, struct packet *p)
@@ -137,8 +138,11 @@ static void take_packet(struct tscope_scan *s, struct packet *p)
     s->sum.captured_bytes += p->captured_length;
     p->frame = s->sum.frames;
     take_time(s, p);
-    flows_expire(s);
-    transactions_expire(s);
+    if (s->clock.now >> 30 != s->expired_at) {         /* timers look once a tick of their wheels */
+        s->expired_at = s->clock.now >> 30;
+        flows_expire(s);
+        transactions_expire(s);
+    }
     if (p->ip_version)
         s->sum.packets++;
     if (p->has_ports) {
@@ -225,7 +229,7 @@ static int process(struct tscope_scan *s, const uint8_t *data, size_t length, si
             found = reader_next(&s->reader, data + at, length - at, &record, &step);
             at += step;
             if (found == FOUND_RECORD)
-                decode(&record, s->reader.interfaces[record.interface].link_type, &s->key, &s->group[n++]);
+                decode(&record, &s->reader.interfaces[record.interface], &s->key, &s->group[n++]);
             if (s->reader.flawed)
                 break;
         }
@@ -379,7 +383,7 @@ static void note_rest(struct tscope_scan *s)
 static void note_link_types(struct tscope_scan *s)
 {
     for (uint32_t i = 0; s->sum.anomaly_count[17] && i < s->reader.n_interfaces; i++)
-        if (layer_of_link(s->reader.interfaces[i].link_type) == LAYER_NONE)
+        if (s->reader.interfaces[i].layer == LAYER_NONE)
             note(s, TSCOPE_E_LINKTYPE, 0, s->sum.anomaly_count[17], s->reader.interfaces[i].link_type);
 }
 

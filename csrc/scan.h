@@ -48,76 +48,87 @@ struct stream;
 
 /* ---------------------------------------------------------------- flows (flow_*.c) */
 
-/* What one end did. */
+/* What one end did: one cache line, touched by each of its packets. */
 struct side {
     int64_t last_ns;
     uint64_t last_frame;
     uint64_t bytes;
     uint32_t packets;
     uint32_t next_seq;            /* after the highest byte it sent (or that the other end acknowledged) */
-    uint32_t acked;               /* highest acknowledgement number that it sent */
     uint32_t last_seq, last_ack;
-    uint32_t isn;
-    uint32_t missing;
     uint32_t resets;
-    uint32_t retransmissions;
     uint16_t window, ip_id;
     uint16_t flags;               /* all, or-ed */
-    uint16_t last_flags;
-    uint16_t last_length;
-    uint16_t copies;
-    uint8_t ttl, ttl_first, ttl_min, ttl_max;   /* of packets that are not resets */
-    uint8_t plain_rst_ttl;        /* of a reset that answers no trigger: closed port, after FIN; 0: none */
+    uint16_t last_flags, last_length;
+    uint8_t copies;
     uint8_t after_reset;          /* rows traced since a reset or FIN */
-    bool seq_known, ack_known;
-    bool traced;                  /* its latest packet stands in the trace */
-    bool in_reset_run;            /* sent a reset, and the other end nothing since */
+    uint8_t ttl, ttl_min, ttl_max;/* of packets that are not resets */
+    bool seq_known : 1, ack_known : 1;
+    bool traced : 1;              /* its latest packet stands in the trace */
+    bool in_reset_run : 1;        /* sent a reset, and the other end nothing since */
+};
+_Static_assert(sizeof(struct side) == 64, "one cache line");
+
+/* What is touched when something is odd or begins. */
+struct rare {
+    uint32_t isn;
+    uint32_t missing;
+    uint32_t retransmissions;
+    uint8_t ttl_first;
+    uint8_t plain_rst_ttl;        /* of a reset that answers no trigger: closed port, after FIN; 0: none */
 };
 
 enum name_state { NAME_WANTED, NAME_WAITS, NAME_DONE };
 
+/* The first 256 bytes are what an ordinary packet amid a flow needs; the rest is for its beginning and end. */
 struct flow {
     struct flow_key key;
+    int64_t deadline;
+    int64_t answer_ns;
+    uint32_t marks, facts;
     struct side side[2];          /* by end of the key */
+    uint32_t anomalies;
+    uint32_t trace_count;
+    uint32_t trigger_seq, trigger_length, trigger_acked;
+    uint32_t index;               /* its own place */
+    uint32_t tag;                 /* the low half of its hash: also its home slot */
+    uint16_t history_seen;
+    uint8_t client;               /* end of the key */
+    uint8_t client_by;
+    uint8_t trigger, name_state;
+    uint8_t silent_rows;          /* of the server, traced while the trigger is unanswered */
+    bool closed : 1;              /* reset, or closed by both: its deadline stands */
+    bool late_unacked : 1;
+    bool alive : 1;
+
     struct wheel_link link;
+    struct rare rare[2];
     uint64_t number;
     uint64_t first_frame;
     int64_t first_ns;
-    int64_t deadline;
     int64_t syn_ns, syn_ack_ns;
     int64_t rtt_server_ns, rtt_client_ns;
-    int64_t trigger_ns, answer_ns;
+    int64_t trigger_ns;
     uint64_t trigger_frame;
     uint8_t *name;
     struct stream *stream;
-    uint32_t marks, facts, anomalies;
-    uint32_t trigger_seq, trigger_length, trigger_acked;
-    uint32_t trace_first, trace_last, trace_count;
+    uint32_t trace_first, trace_last;
     uint32_t interface;
-    uint32_t tag;                 /* of its hash */
-    uint32_t index;               /* its own place */
     uint16_t name_length, vlan;
-    uint8_t client;               /* end of the key */
-    uint8_t client_by;
-    uint8_t trigger, name_from, name_state;
+    uint8_t name_from;
     uint8_t ip_version;
-    uint8_t silent_rows;          /* of the server, traced while the trigger is unanswered */
-    uint8_t history_length;
     uint8_t icmp_rows;
-    uint16_t history_seen;
-    bool closed;                  /* reset, or closed by both: its deadline stands */
-    bool late_unacked;
-    bool alive;
+    uint8_t history_length;
     uint8_t history[16];          /* letter, 0x80: sent by end 1 */
 };
+_Static_assert(offsetof(struct flow, link) <= 256, "four cache lines");
 
 enum { FLOWS_PER_BLOCK = 1024 };
 
 struct flows {
     struct flow **blocks;
-    struct table_slot *slots;     /* hash tag and index + 1 */
+    struct table_slot *slots;     /* low half of the hash, and index + 1 */
     struct wheel plain, marked;   /* unmarked flows are evicted first */
-    struct hash_key key;
     uint64_t started;             /* also the number of the latest flow */
     uint64_t evicted;
     uint32_t n_blocks, used;      /* flows ever allocated */
@@ -151,8 +162,12 @@ struct candidates {
 
 /* ---------------------------------------------------------------- context (context.c) */
 
+struct fate_row;
+
 struct context {
     struct table servers, near, resolvers, answers, addresses;
+    struct fate_row *log;         /* how flows fared, not yet counted in `near` */
+    uint32_t n_log, room_log;
 };
 
 /* ---------------------------------------------------------------- DNS transactions (transactions.c) */
@@ -194,6 +209,7 @@ struct tscope_scan {
     size_t stream_bytes;          /* held by all streams */
     uint64_t offset;              /* of buffer[start] or of what is being fed, in the input */
     int64_t last_ns;              /* time of the frame before */
+    int64_t expired_at;           /* tick of the wheels */
     int failure;                  /* the code that ended reading; memory: nothing more is taken */
     bool ended;
 };
@@ -238,14 +254,14 @@ void flow_client(struct flow *f, unsigned end, unsigned by);
 bool flow_starts_anew(const struct flow *f, const struct packet *p);
 int64_t flow_timeout(const struct flow *f);
 
-/* Where a packet stands against what its flow was before it. */
-struct offsets {
-    int64_t since_other_ns;
-    int32_t seq, ack;
+/* The next sequence numbers of sender and other end before a packet moves them. */
+struct before {
+    uint32_t self_next, other_next;
+    bool self_known, other_known;
 };
-struct offsets flow_offsets(const struct flow *f, const struct packet *p);
+struct before flow_before(const struct flow *f, const struct packet *p);
 /* A row of the trace for this packet; false where none could be had. */
-bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct offsets o, unsigned what);
+bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct before b, unsigned what);
 
 /* flow_final.c */
 void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by);
@@ -268,6 +284,8 @@ int context_init(struct tscope_scan *s);
 void context_end(struct tscope_scan *s);
 uint64_t context_evicted(const struct tscope_scan *s);
 void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *name, const uint8_t rst_ttl);
+/* Once, before the first look-up: what was only logged is counted. */
+void context_settle(struct tscope_scan *s);
 void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *text,
                      struct tscope_flow_context *out);
 /* Which live transaction a resolver answered last: its successor's IP ID is told to it. */

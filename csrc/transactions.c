@@ -139,8 +139,8 @@ static void start(struct tscope_scan *s, struct live *l, const struct flow *f, c
     t->first_ns = p->time_ns;
     t->flow_first_ns = f->first_ns;
     t->query_ns = t->answer_ns = TSCOPE_NO_NS;
-    memcpy(t->client, answer ? p->destination : p->source, 16);
-    memcpy(t->server, answer ? p->source : p->destination, 16);
+    memcpy(t->client, answer ? packet_destination(p) : packet_source(p), 16);
+    memcpy(t->server, answer ? packet_source(p) : packet_destination(p), 16);
     t->client_port = answer ? p->destination_port : p->source_port;
     t->server_port = answer ? p->source_port : p->destination_port;
     t->interface = p->interface;

@@ -16,10 +16,15 @@ static void set_payload(struct cursor *c, struct packet *p, size_t header)
     p->has_ports = 1;
 }
 
+enum { TIMESTAMPS_ONLY = 0x5453 };                     /* the digest of the commonest list, taken without a loop */
+
 /* Kinds and lengths in their order: what a stack always does alike, and a forger's stack does otherwise. */
 static uint16_t digest_options(struct cursor c, struct packet *p)
 {
+    static const uint8_t timestamps[4] = {1, 1, 8, 10};
     uint64_t h = DIGEST_START;
+    if (cursor_left(&c) == 12 && !memcmp(c.at, timestamps, 4))
+        return TIMESTAMPS_ONLY;
     while (cursor_left(&c)) {                          /* advances >= 1 */
         uint8_t option[2] = {cursor_u8(&c), 1};
         if (option[0] == 0)
@@ -99,7 +104,11 @@ static void read_quote(struct cursor c, struct packet *p)
     const uint8_t *h = next == LAYER_TCP || next == LAYER_UDP ? cursor_take(&c, 8) : NULL;
     if (!h)
         return;
-    set_key(p, quoted.source, quoted.destination, load_be16(h), load_be16(h + 2), quoted.protocol);
+    memcpy(p->outer, p->key.address, sizeof p->outer);
+    p->key = quoted.key;
+    p->key.port[0] = load_be16(h);
+    p->key.port[1] = load_be16(h + 2);
+    p->key.protocol = quoted.protocol;
     p->seq = next == LAYER_TCP ? load_be32(h + 4) : 0;
     p->ack = quoted.ip_id;
     p->quotes = 1;

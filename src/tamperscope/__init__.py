@@ -31,7 +31,8 @@ _WHERE = {
     "Batch": "capture", "Capture": "capture", "Table": "capture", "open_capture": "capture",
     "CaptureError": "errors", "CatalogueError": "errors", "LinkTypeError": "errors", "TamperscopeError": "errors",
     "UsageError": "errors",
-    "Candidates": "fingerprint", "Fingerprinter": "fingerprint", "Observation": "fingerprint", "Transactions": "fingerprint",
+    "Candidates": "fingerprint", "Fingerprinter": "fingerprint", "Observation": "fingerprint",
+    "Transactions": "fingerprint",
     "Evidence": "model", "Finding": "model", "FlowRecord": "model", "Notice": "model", "Summary": "model",
     "Scan": "scan", "scan": "scan",
 }  # fmt: skip

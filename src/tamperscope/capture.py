@@ -86,7 +86,11 @@ class Capture:
 
     def __init__(self, source: Any, *, batch_packets: int, max_flows: int, limit: int | None, keep_flows: bool) -> None:
         self._source = Source(source)
-        self._settings = {"batch_packets": batch_packets, "max_flows": max_flows, "max_frames": limit or 0}
+        self._settings: dict[str, Any] = {
+            "batch_packets": batch_packets,
+            "max_flows": max_flows,
+            "max_frames": limit or 0,
+        }
         self._keep_flows = keep_flows
         self._core: core.Core | None = None
         self._batches: list[core.Batch] = []
@@ -177,7 +181,12 @@ def _joined(batches: list[core.Batch]) -> Table:
 
 
 def open_capture(
-    source: Any, *, batch_packets: int = 16384, max_flows: int = 1 << 20, limit: int | None = None, keep_flows: bool = True
+    source: Any,
+    *,
+    batch_packets: int = 16384,
+    max_flows: int = 1 << 20,
+    limit: int | None = None,
+    keep_flows: bool = True,
 ) -> Capture:
     """
     Open a capture for reading as tables.

@@ -17,7 +17,6 @@ An entry without id, source or look-alike is refused: a claim that nobody can ch
 """
 
 # pathlib would cost a plain scan its import.
-# ruff: noqa: PTH100, PTH118, PTH120, PTH123, PTH208
 from __future__ import annotations
 
 import os

@@ -8,7 +8,6 @@ Options are read by a few lines of our own: argparse, with what it imports, take
 """
 
 # pathlib would cost a plain scan its import.
-# ruff: noqa: PTH112, PTH122, PTH123
 from __future__ import annotations
 
 import os
@@ -124,7 +123,7 @@ def entry() -> int:
     if os.environ.get("TAMPERSCOPE_DEBUG") == "1":
         return status
     for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105 - contextlib is one import more
+        try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-OK, FULL, END = lib.TSCOPE_OK, lib.TSCOPE_FULL, lib.TSCOPE_END
-PACKETS, FLOWS, CANDIDATES = lib.TSCOPE_PACKETS, lib.TSCOPE_FLOWS, lib.TSCOPE_CANDIDATES
+OK, FULL, END = int(lib.TSCOPE_OK), int(lib.TSCOPE_FULL), int(lib.TSCOPE_END)
+PACKETS, FLOWS, CANDIDATES = int(lib.TSCOPE_PACKETS), int(lib.TSCOPE_FLOWS), int(lib.TSCOPE_CANDIDATES)
 CONTAINERS = (None, "pcap", "pcapng")
 READ_AT_ONCE = 64 << 20  # bytes between two looks at signals
 
@@ -53,7 +53,7 @@ class Core:
         """Process bytes: (code, bytes taken).  Fewer than given with FULL (take tables, feed the rest) and END."""
         view = ffi.from_buffer(data)
         code = lib.tscope_feed(self._scan, ffi.cast("uint8_t *", view), len(view), self._used)
-        return code, self._used[0]
+        return int(code), int(self._used[0])
 
     def read(self, descriptor: int, most: int = READ_AT_ONCE) -> int:
         """Read a descriptor until it ends, tables wait (FULL) or about `most` bytes are done (OK)."""
@@ -77,7 +77,7 @@ class Core:
 
     def notices(self, start: int = 0) -> list[Any]:
         """``struct tscope_notice`` from number `start` on; at most 64 are kept of a scan."""
-        out = []
+        out: list[Any] = []
         while True:
             notice = ffi.new("struct tscope_notice *")
             if lib.tscope_notice(self._scan, start + len(out), notice) != OK:
@@ -123,7 +123,7 @@ def array_over(owner: Batch, pointer: Any, size: int) -> np.ndarray[Any, Any]:
     return np.asarray(_Memory(owner, int(ffi.cast("uintptr_t", pointer)), size))
 
 
-_DTYPES: dict[str, Any] = {}
+_DTYPES: dict[str, np.dtype[Any]] = {}
 _NUMBERS = {
     "uint8_t": "u1", "uint16_t": "u2", "uint32_t": "u4", "uint64_t": "u8",
     "int8_t": "i1", "int16_t": "i2", "int32_t": "i4", "int64_t": "i8",

@@ -6,7 +6,6 @@ Names are the bytes that came from packets; ``to_dict`` turns them into printabl
 """
 
 # Slots stand in the order of the JSON keys.
-# ruff: noqa: RUF023
 from __future__ import annotations
 
 TYPE_CHECKING = False

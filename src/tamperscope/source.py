@@ -109,13 +109,13 @@ class Source:
         if self._descriptor >= 0:
             return scan.read(self._descriptor)
         self._pending = self._more()
-        return core.OK if self._pending else scan.feed(b"")[0] or core.END
+        return core.OK if self._pending else _end(scan)
 
     # ------------------------------------------------------------ gzip
 
     def _step_inflated(self, scan: core.Core) -> int:
         if self._ended:
-            return scan.feed(b"")[0] or core.END
+            return _end(scan)
         import zlib
 
         raw = self._inflate.unconsumed_tail or self._raw or self._next_raw()
@@ -160,3 +160,9 @@ class Source:
             os.close(self._descriptor)
             self._descriptor = -1
             self._own = False
+
+
+def _end(scan: core.Core) -> int:
+    """No more bytes: END once the core has used up what it holds (tables may have to be taken first)."""
+    code, _ = scan.feed(b"")
+    return int(code or core.END)

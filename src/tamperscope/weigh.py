@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "weights.toml")  # noqa: PTH100, PTH118, PTH120
+WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "weights.toml")
 STAGES = ("default", "dns", "syn", "handshake", "after_name", "after_request", "transfer")
 NOTHING, INSUFFICIENT, LIKELY, CONFIRMED = 0, 1, 2, 3
 VERDICTS = (None, "insufficient", "likely", "confirmed")
@@ -85,7 +85,7 @@ class Weights:
 
 def load(path: str | os.PathLike[str] = WEIGHTS) -> Weights:
     """Weights from a TOML file.  Raises ValueError for an entry that does not say why it weighs what it weighs."""
-    with open(path, "rb") as file:  # noqa: PTH123
+    with open(path, "rb") as file:
         return Weights(tomllib.load(file))
 
 

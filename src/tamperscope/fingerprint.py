@@ -305,11 +305,14 @@ class Fingerprinter:
     Base of all fingerprinters: give `mechanism`, `unit`, `marks`, and one or both hooks.
 
     mechanism: one of the ten ids.  unit: "flow" or "transaction".  marks: a candidate has at least one of these.
+    weights: what observations of its own weigh, where ``data/weights.toml`` does not say: dicts with the keys of its
+    ``[[observation]]`` entries (id, weight, group, text, reason; proof, class ...).
     """
 
     mechanism = ""
     unit = "flow"
     marks = 0
+    weights: tuple[dict[str, Any], ...] = ()
 
     def pick(self, columns: Any) -> Array:
         """Which of the marked candidates to look at: bool, shape (n,).  Gets `Candidates` or `Transactions`."""

@@ -75,6 +75,12 @@ class Weights:
         prior: Array = values[np.minimum(stages, len(STAGES) - 1)]
         return prior
 
+    def extended(self, mechanism: str, entries: Iterable[dict[str, Any]]) -> Weights:
+        """These, and a fingerprinter's own."""
+        out = Weights({"prior": self.priors, "observation": []})
+        out.entries = {**self.entries, **{(mechanism, entry["id"]): Weight(entry) for entry in entries}}
+        return out
+
     def of(self, mechanism: str, id: str) -> Weight:
         """The entry of an observation; ids without one weigh nothing (a user's own, not yet weighed)."""
         found = self.entries.get((mechanism, id))
@@ -239,6 +245,8 @@ def judge(fingerprinter: Fingerprinter, columns: Any, weights: Weights) -> Judge
     picked = columns.select(fingerprinter.pick(columns))
     observations = [*fingerprinter.examine(picked), *fingerprinter.compare(picked, picked.context)]
     prior = weights.prior(fingerprinter.mechanism, fingerprinter.stage(picked))
+    if fingerprinter.weights:
+        weights = weights.extended(fingerprinter.mechanism, fingerprinter.weights)
     return Judgement(fingerprinter.mechanism, picked, [o for o in observations if len(o.rows)], weights, prior)
 
 

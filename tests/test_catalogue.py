@@ -122,6 +122,7 @@ def test_good_file_keeps_its_parts(tmp_path: pathlib.Path) -> None:
         ("year = 2009\n", 'year = "2009"\n', "'2009' is no year"),
         ('basis = "read"', 'basis = "heard"', "basis: 'heard'"),
         ("[[source]]", '[[look_alike]]\nid = "idle"\nwhat = "x"\n[[source]]', "no signature refers to this look_alike"),
+        ("[[look_alike]]", '[[look_alike]]\nid = "reordering"\nwhat = "x"\n[[look_alike]]', "id is given twice"),
         ("[[source]]", '[[source]]\nid = "paper"\n[[source]]', "title: missing"),
         ("[[signature]]", "[[signature", "not TOML"),
         ("[[signature]]", "[signature]", "needs [[signature]] tables"),

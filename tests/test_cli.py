@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
@@ -489,12 +490,28 @@ def test_closed_streams() -> None:
     assert process.returncode == 3 and out == b""
 
 
-def test_unbuffered_python_writes_all() -> None:
-    process = child(
-        "return FakeScan(source, [flow_record(flow=i) for i in range(3000)])", "--json", "--flows", "a", python=("-u",)
-    )
-    out, _ = process.communicate(timeout=20)
-    assert len(out.splitlines()) == 3001 and process.returncode == 0
+class _Narrow(io.RawIOBase):
+    """A file that takes seven bytes at once, and nothing more after ``room`` of them."""
+
+    def __init__(self, room: int) -> None:
+        self.taken = b""
+        self.room = room
+
+    def write(self, data: Any) -> int | None:
+        part = bytes(data[: min(7, self.room - len(self.taken))])
+        self.taken += part
+        return len(part) or None
+
+
+@pytest.mark.parametrize(("room", "status"), [(10**6, 0), (40, 5)])
+def test_short_writes(room: int, status: int, scans: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unbuffered (python -u) a write may be short: the rest follows, or its loss is an error."""
+    narrow = _Narrow(room)
+    out = io.StringIO()
+    out.buffer = narrow  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "stdout", out)
+    assert cli.main(["--json", "a"]) == status
+    assert len(narrow.taken) == room or json.loads(narrow.taken)["type"] == "summary"
 
 
 def test_ascii_terminal() -> None:

@@ -182,7 +182,7 @@ def test_lines_keep_to_the_width(width: int) -> None:
 def test_colour_repeats_words() -> None:
     """Without the colour sequences the text is the same, and no style runs over a line's end."""
     records = [finding(), undecided(), finding(verdict="likely", confidence=0.95)]
-    plain, coloured = render(records), render(records, colour=True)
+    plain, coloured = render(records, 40), render(records, 40, colour=True)
     assert "\x1b" not in plain and "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
     for line in coloured.splitlines():
@@ -230,7 +230,7 @@ def test_interrupted_is_said() -> None:
 def test_unknown_times_and_ends() -> None:
     """Captures without timestamps, and findings without a trigger, are still shown."""
     text = words(render([undecided(time_ns=None, trigger_frame=None, name=None)], first_ns=None, last_ns=None))
-    assert "insufficient tcp 10.20.0.7" in text and "sni_drop (no name)" in text
+    assert " to UTC" not in text and "insufficient tcp 10.20.0.7" in text and "sni_drop (no name)" in text
 
 
 def test_second_capture_starts_clean() -> None:

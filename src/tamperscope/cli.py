@@ -123,7 +123,7 @@ def entry() -> int:
     if os.environ.get("TAMPERSCOPE_DEBUG") == "1":
         return status
     for stream in (sys.stdout, sys.stderr):
-        try:
+        try:  # noqa: SIM105 - contextlib is one import more
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass

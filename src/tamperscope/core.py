@@ -173,9 +173,10 @@ def code_name(code: int) -> str:
     return str(ffi.string(lib.tscope_code_name(code)).decode())
 
 
-def enum_words(prefix: str) -> dict[int, str]:
-    """Value to word for all constants of the header that start so: TSCOPE_OUT_RESET is "reset"."""
-    return {getattr(lib, name): name[len(prefix) :].lower() for name in dir(lib) if name.startswith(prefix)}
+def enum_words(enum: str) -> dict[int, str]:
+    """Value to word of one enumeration of the header: of ``tscope_outcome``, TSCOPE_OUT_RESET is "reset"."""
+    # By enumeration and not by prefix: marks of flows and of transactions have the same prefix, and the same bits.
+    return {value: name.split("_", 2)[-1].lower() for name, value in ffi.typeof(f"enum {enum}").relements.items()}
 
 
 def constant(name: str) -> int:

@@ -19,21 +19,21 @@ MAPPED = bytes(10) + b"\xff\xff"
 _WORDS: dict[str, dict[int, str]] = {}
 
 
-def words(prefix: str) -> dict[int, str]:
-    """Value to word of an enumeration of the header."""
-    if prefix not in _WORDS:
-        _WORDS[prefix] = core.enum_words(prefix)
-    return _WORDS[prefix]
+def words(enum: str) -> dict[int, str]:
+    """Value to word of an enumeration of the header, lowest first."""
+    if enum not in _WORDS:
+        _WORDS[enum] = dict(sorted(core.enum_words(enum).items()))
+    return _WORDS[enum]
 
 
-def word(prefix: str, value: int) -> str:
+def word(enum: str, value: int) -> str:
     """One value of an enumeration of the header, as its word."""
-    return words(prefix)[value]
+    return words(enum)[value]
 
 
-def bits(prefix: str, value: int) -> tuple[str, ...]:
+def bits(enum: str, value: int) -> tuple[str, ...]:
     """The words of all bits that are set, lowest first."""
-    return tuple(name for bit, name in sorted(words(prefix).items()) if value & bit)
+    return tuple(name for bit, name in words(enum).items() if value & bit)
 
 
 def address(raw: bytes) -> str:
@@ -101,7 +101,7 @@ def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
     start, length = int(row["name_offset"]), int(row["name_length"])
     name_from = int(row["name_from"])
     rtt, vlan = int(row["rtt_server_ns"]), int(row["vlan"])
-    stage = word("TSCOPE_STAGE_", int(row["stage"]))
+    stage = word("tscope_stage", int(row["stage"]))
     return FlowRecord(
         capture=capture,
         flow=int(row["number"]),
@@ -114,7 +114,7 @@ def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
         client_port=ports[0],
         server=address(server),
         server_port=ports[1],
-        client_by=word("TSCOPE_BY_", int(row["client_by"])),
+        client_by=word("tscope_client_by", int(row["client_by"])),
         community_id=community_id(int(row["protocol"]), client, server, *ports),
         vlan=None if vlan == NO_VLAN else vlan,
         packets_to_server=int(row["packets"][0]),
@@ -124,13 +124,13 @@ def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
         conn_state=conn_state(row),
         history=bytes(row["history"]).decode() or None if int(row["protocol"]) == 6 else None,
         name=text[start : start + length] if length else None,
-        name_from=word("TSCOPE_NAME_", name_from) if name_from else None,
+        name_from=word("tscope_name_from", name_from) if name_from else None,
         name_is_outer=bool(int(row["facts"]) & core.constant("FACT_ECH")) if length else None,
-        outcome=word("TSCOPE_OUT_", int(row["outcome"])),
+        outcome=word("tscope_outcome", int(row["outcome"])),
         stage=None if stage == "none" else stage,
         rtt_ms=rtt / 1e6 if rtt >= 0 else None,
         vantage=seen_from,
         final_by=FINAL_BY[int(row["final_by"])],
-        marks=bits("TSCOPE_MARK_", int(row["marks"])),
-        anomalies=bits("TSCOPE_AN_", int(row["anomalies"])),
+        marks=bits("tscope_flow_mark", int(row["marks"])),
+        anomalies=bits("tscope_anomaly", int(row["anomalies"])),
     )

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 LIMITS = {
     "FACT_ONE_WAY": "one_direction", "FACT_CUT_BY_END": "cut_by_end", "FACT_SNAP_CUT": "payload_cut",
-    "FACT_TRACE_TAKEN": "trace_taken", "FACT_TRACE_FULL": "trace_full", "FACT_UNSEEN_CLIENT": "client_bytes_not_captured",
-    "FACT_UNSEEN_SERVER": "server_bytes_not_captured", "FACT_COPIES": "duplicated_frames",
+    "FACT_TRACE_TAKEN": "trace_taken", "FACT_TRACE_FULL": "trace_full",
+    "FACT_UNSEEN_CLIENT": "client_bytes_not_captured", "FACT_UNSEEN_SERVER": "server_bytes_not_captured",
+    "FACT_COPIES": "duplicated_frames",
 }  # fmt: skip
 
 
@@ -32,7 +33,8 @@ class Judge:
     def findings(self, batch: core.Batch) -> Iterator[Finding]:
         """Findings of one batch, in the order of the units in it: flows, then transactions."""
         columns = tables(batch)
-        judged = [weigh.judge(one, columns[one.unit], self._weights) for one in self._fingerprinters if len(columns[one.unit])]
+        able = [one for one in self._fingerprinters if len(columns[one.unit])]
+        judged = [weigh.judge(one, columns[one.unit], self._weights) for one in able]
         for judgement, index, finding in weigh.resolve(judged):
             yield self._finding(judgement.columns, index, finding)
 
@@ -103,7 +105,7 @@ def _time(unit: Any, is_flow: bool) -> int:
 def _name_from(unit: Any, is_flow: bool, name: bytes | None) -> str | None:
     if not name:
         return None
-    return flows.word("TSCOPE_NAME_", int(unit["name_from"])) if is_flow else "dns_query"
+    return flows.word("tscope_name_from", int(unit["name_from"])) if is_flow else "dns_query"
 
 
 def _rtt(unit: Any) -> float | None:

@@ -73,7 +73,8 @@ class Scan:
         flow_marks, transaction_marks = self._marks()
         self._core = core.Core(
             core.CANDIDATES | (core.FLOWS if flows else 0),
-            flow_marks=flow_marks, transaction_marks=transaction_marks, max_flows=max_flows, max_frames=limit or 0, **tuning,
+            flow_marks=flow_marks, transaction_marks=transaction_marks, max_flows=max_flows, max_frames=limit or 0,
+            **tuning,
         )  # fmt: skip
         self._code = core.OK
         try:
@@ -153,6 +154,7 @@ class Scan:
     def summary(self) -> Summary:
         """Counts of what was read and found so far."""
         from tamperscope import __version__
+        from tamperscope.catalogue import rules_id
 
         raw = self._core.summary()
         container = core.CONTAINERS[raw.container]
@@ -160,7 +162,7 @@ class Scan:
         return Summary(
             self.name,
             version=__version__,
-            rules=rules(),
+            rules=rules_id(),
             format=container + self._source.compression if container else None,
             frames=int(raw.frames),
             packets=int(raw.packets),
@@ -183,8 +185,8 @@ class Scan:
 
 
 def _anomalies(raw: Any) -> dict[str, int]:
-    names = flows.words("TSCOPE_AN_")
-    return {name: int(raw.anomaly_count[bit.bit_length() - 1]) for bit, name in names.items() if raw.anomaly_count[bit.bit_length() - 1]}
+    counts = {name: int(raw.anomaly_count[bit.bit_length() - 1]) for bit, name in flows.words("tscope_anomaly").items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _limits(raw: Any) -> list[str]:
@@ -193,18 +195,3 @@ def _limits(raw: Any) -> list[str]:
         "context_evicted": raw.evicted_context, "traces_taken": raw.traces_taken, "names_dropped": raw.names_dropped,
     }  # fmt: skip
     return [name for name, count in hit.items() if count]
-
-
-def rules() -> str:
-    """A checksum over the data files that judgements rest on (CRC-32, which costs a plain scan nothing)."""
-    import os
-    import zlib
-
-    folder = os.path.join(os.path.dirname(__file__), "data")
-    total = 0
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".toml"):
-            with open(os.path.join(folder, name), "rb") as file:
-                total = zlib.crc32(file.read(), total)
-    return f"{total:08x}"
-

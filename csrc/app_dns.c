@@ -130,7 +130,8 @@ static void read_answer(struct walk *w, uint16_t type, struct cursor data, struc
     uint8_t address[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     size_t length = cursor_left(&data);
     bool is_name = type == TYPE_CNAME || type == TYPE_NS || type == TYPE_PTR || type == TYPE_DNAME;
-    if (is_name && take_name(w, &data, NULL, &name)) {
+    struct cursor target = data;                               /* moves even where the name cannot be followed */
+    if (is_name && take_name(w, &target, NULL, &name)) {
         digest = digest_finish(digest ^ name);
         row->n_cnames = (uint16_t)(row->n_cnames + (type == TYPE_CNAME && row->n_cnames < UINT16_MAX));
     } else {

@@ -17,7 +17,7 @@ def pcap(frames: Frames, link_type: int = 1, nanoseconds: bool = False, order: s
     unit = 10**9 if nanoseconds else 10**6
     out = [struct.pack(order + "IHHiIII", 0xA1B23C4D if nanoseconds else 0xA1B2C3D4, 2, 4, 0, 0, snap, link_type)]
     for seconds, frame in frames:
-        whole, part = divmod(round((START + seconds) * unit), unit)
+        whole, part = divmod(START * unit + round(seconds * unit), unit)
         kept = frame[:snap]
         out.append(struct.pack(order + "IIII", whole, part, len(kept), len(frame)) + kept)
     return b"".join(out)

@@ -72,6 +72,12 @@ def test_names_load_where_they_are_used() -> None:
     assert "numpy" in loaded(code)
 
 
+@pytest.mark.parametrize("first", ["", "import tamperscope.scan", "from tamperscope.scan import Scan"])
+def test_scan_is_the_function(first: str) -> None:
+    """Whatever was imported before: a module of the same name stands behind it."""
+    loaded(f"import tamperscope\n{first}\nassert tamperscope.scan.__class__.__name__ == 'function'")
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_command_on_a_small_capture(small: pathlib.Path, form: list[str]) -> None:
     modules = loaded(COMMAND.format(argv=[*form, str(small)]))

@@ -15,15 +15,22 @@ Names are imported when they are used: a plain scan pays for nothing else.
 
 from __future__ import annotations
 
+import sys
+
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from tamperscope.capture import Batch, Capture, Table, open_capture
     from tamperscope.errors import CaptureError, CatalogueError, LinkTypeError, TamperscopeError, UsageError
     from tamperscope.fingerprint import Candidates, Fingerprinter, Observation, Transactions
     from tamperscope.model import Evidence, Finding, FlowRecord, Notice, Summary
     from tamperscope.scan import Scan, scan
+
+if not TYPE_CHECKING:
+    ModuleType = type(sys)
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80
 
@@ -53,3 +60,15 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps ``tamperscope.scan`` the function: whoever imports the module of that name would put it in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "scan" and isinstance(value, ModuleType):
+            value = value.scan
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

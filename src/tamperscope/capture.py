@@ -44,6 +44,8 @@ class Table:
         return len(self.array)
 
     def __getattr__(self, field: str) -> np.ndarray[Any, Any]:
+        if field in ("array", "_text") or field.startswith("__"):  # not there yet: a copy under way asks
+            raise AttributeError(field)
         try:
             return self.array[field]
         except ValueError:
@@ -114,8 +116,10 @@ class Capture:
         while code in (core.OK, core.FULL):
             code = self._source.step(scan)
             yield from self._packets(scan, code == core.FULL)
-        self._refuse(scan)
+        if self._source.closed:
+            return
         scan.end()
+        notices.refuse(scan, self._source.name, self._source.notices)
         yield from self._packets(scan, True)
         self._ended = True
 
@@ -124,13 +128,6 @@ class Capture:
             yield Batch(Table(batch.table("packets", "tscope_packet", "n_packets")))
         while batch := scan.take(core.FLOWS):
             self._batches.append(batch)
-
-    def _refuse(self, scan: core.Core) -> None:
-        """Nothing at all could be read: that is no empty result."""
-        if scan.summary().n_interfaces == 0 and (found := scan.notices()):
-            error = notices.error(found[0])
-            error.path = self._source.name
-            raise error
 
     @property
     def flows(self) -> Table:
@@ -192,7 +189,8 @@ def open_capture(
     Open a capture for reading as tables.
 
     Args:
-        source: path, "-", bytearray or memoryview, or a binary file object; pcap, pcapng, or gzip of them.
+        source: path, "-", bytes of a capture, or a binary file object, of pcap, pcapng, or gzip of them; see
+            `tamperscope.source.Source`.
         batch_packets: most rows of a batch.  16,384 to 65,536 are fastest: their columns stay in the cache.
         max_flows: live flows held at once.
         limit: stop after so many frames.
@@ -200,6 +198,6 @@ def open_capture(
     Raises:
         OSError here; CaptureError while reading, where nothing of it can be read.
     """
-    if batch_packets < 1 or max_flows < 1:
-        raise ValueError("batch_packets and max_flows must be at least 1")
+    if batch_packets < 1 or max_flows < 1 or (limit is not None and limit < 1):
+        raise ValueError("batch_packets, max_flows and limit must be at least 1")
     return Capture(source, batch_packets=batch_packets, max_flows=max_flows, limit=limit, keep_flows=keep_flows)

@@ -48,10 +48,22 @@ class CaptureError(TamperscopeError):
 
 
 class LinkTypeError(CaptureError):
-    """Frames of a link type that is not decoded; ``link_type`` is its number in the tcpdump.org registry."""
+    """
+    All frames are of a link type that is not decoded.
 
-    def __init__(self, text: str, *, link_type: int, path: str | None = None, offset: int | None = None) -> None:
-        super().__init__(text, code="link_type", path=path, offset=offset)
+    ``link_type`` is its number in the tcpdump.org registry, as is ``have``; ``need`` is how many frames there are.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        link_type: int,
+        path: str | None = None,
+        offset: int | None = None,
+        frames: int | None = None,
+    ) -> None:
+        super().__init__(text, code="unknown_link_type", path=path, offset=offset, need=frames, have=link_type)
         self.link_type = link_type
 
 

@@ -14,6 +14,7 @@ PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 FINAL_BY = {1: "idle", 2: "closed", 3: "new_syn", 4: "evicted", 5: "cut_by_end"}
 VANTAGES = ("client", "server", "middle", "unknown")
 NO_VLAN = 0xFFFF
+INITIAL_TTLS = (64, 128, 255)
 MAPPED = bytes(10) + b"\xff\xff"
 
 _WORDS: dict[str, dict[int, str]] = {}
@@ -60,11 +61,43 @@ def _wire(raw: bytes) -> bytes:
     return raw[12:] if raw[:12] == MAPPED else raw
 
 
-def vantage(summary: Any) -> str:
+def vantage(votes: Any) -> str:
     """Where the capture was taken: what most flows that can say so say; "unknown" without a clear majority."""
-    votes = [int(summary.vantage[i]) for i in range(3)]
-    best = max(range(3), key=votes.__getitem__)
-    return VANTAGES[best] if votes[best] * 3 > sum(votes) * 2 else "unknown"
+    counts = [int(votes[i]) for i in range(3)]
+    best = max(range(3), key=counts.__getitem__)
+    return VANTAGES[best] if counts[best] * 3 > sum(counts) * 2 else "unknown"
+
+
+class Votes:
+    """
+    The votes on the vantage of all flows until one, counted as the core counts them for its summary.
+
+    A flow's record must not depend on how many flows happened to be final when its batch was taken.
+    """
+
+    def __init__(self) -> None:
+        self.counts = [0, 0, 0, 0]
+
+    def add(self, row: Any) -> str:
+        """Count a row of the flows table; the vantage as it looks after it."""
+        to_server, to_client = int(row["rtt_server_ns"]), int(row["rtt_client_ns"])
+        if int(row["facts"]) & core.constant("FACT_HANDSHAKE") and to_server > 0 and to_client >= 0:
+            client_whole, server_whole = (int(ttl) in INITIAL_TTLS for ttl in row["ttl_first"])
+            near_client = client_whole and to_client < to_server // 4
+            near_server = server_whole and to_server < to_client // 4
+            if near_client != near_server:
+                self.counts[0 if near_client else 1] += 1
+            else:
+                self.counts[3 if client_whole or server_whole else 2] += 1
+        return vantage(self.counts)
+
+
+def rtt_ms(row: Any) -> float | None:
+    """Server's part and client's part together: the whole way, wherever the capture was taken; to the microsecond."""
+    parts = [int(row[name]) for name in ("rtt_server_ns", "rtt_client_ns")]
+    if parts[0] < 0:
+        return None
+    return round(sum(part for part in parts if part > 0) / 1e6, 3)
 
 
 def conn_state(row: Any) -> str | None:
@@ -73,25 +106,30 @@ def conn_state(row: Any) -> str | None:
         return None
     client, server = (int(flags) for flags in row["flags"])
     fin, syn, rst = 1, 2, 4
-    handshake = int(row["facts"]) & core.constant("FACT_SYN_ACK")
     if not client & syn:
-        return "OTH" if not server & syn else ("RSTRH" if server & rst else "SHR")
-    if not handshake:
-        return "REJ" if server & rst else "RSTOS0" if client & rst else "SH" if client & fin else "S0"
-    if client & rst or server & rst:
+        if not server & syn:
+            return "OTH"
+        return "RSTRH" if server & rst else "SHR" if server & fin else "OTH"
+    if not int(row["facts"]) & core.constant("FACT_SYN_ACK"):
+        if server & rst:
+            return "REJ"
+        quiet = "S0" if int(row["packets"][1]) == 0 else "OTH"  # answered, though the SYN+ACK is not there
+        return "RSTOS0" if client & rst else "SH" if client & fin else quiet
+    if client & rst and server & rst:  # whoever came first ended it
         history = bytes(row["history"]).decode()
-        first = min((at for at in (history.find("R"), history.find("r")) if at >= 0), default=-1)
-        return "RSTO" if first >= 0 and history[first] == "R" else "RSTR"
+        return "RSTO" if "R" in history.partition("r")[0] else "RSTR"
+    if client & rst or server & rst:
+        return "RSTO" if client & rst else "RSTR"
     closed = (client & fin, server & fin)
     return {(0, 0): "S1", (fin, 0): "S2", (0, fin): "S3", (fin, fin): "SF"}[closed]
 
 
-def records(batch: core.Batch, capture: str, seen_from: str = "unknown") -> Iterator[FlowRecord]:
+def records(batch: core.Batch, capture: str, votes: Votes) -> Iterator[FlowRecord]:
     """A record for each flow of a batch."""
     text = batch.text
     rows = batch.table("flows", "tscope_flow", "n_flows")
     for row in rows:
-        yield record(row, text, capture, seen_from)
+        yield record(row, text, capture, votes.add(row))
 
 
 def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
@@ -100,7 +138,7 @@ def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
     ports = int(row["client_port"]), int(row["server_port"])
     start, length = int(row["name_offset"]), int(row["name_length"])
     name_from = int(row["name_from"])
-    rtt, vlan = int(row["rtt_server_ns"]), int(row["vlan"])
+    vlan = int(row["vlan"])
     stage = word("tscope_stage", int(row["stage"]))
     return FlowRecord(
         capture=capture,
@@ -128,7 +166,7 @@ def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
         name_is_outer=bool(int(row["facts"]) & core.constant("FACT_ECH")) if length else None,
         outcome=word("tscope_outcome", int(row["outcome"])),
         stage=None if stage == "none" else stage,
-        rtt_ms=rtt / 1e6 if rtt >= 0 else None,
+        rtt_ms=rtt_ms(row),
         vantage=seen_from,
         final_by=FINAL_BY[int(row["final_by"])],
         marks=bits("tscope_flow_mark", int(row["marks"])),

@@ -63,7 +63,7 @@ class Judge:
             name_from=_name_from(unit, is_flow, name),
             name_is_outer=bool(int(unit["facts"]) & core.constant("FACT_ECH")) if is_flow and name else None,
             trigger_frame=trigger,
-            rtt_ms=_rtt(unit) if is_flow else None,
+            rtt_ms=flows.rtt_ms(unit) if is_flow else None,
             vantage=self._vantage,
             limits=_limits(int(unit["facts"])) if is_flow else [],
             **found,
@@ -106,14 +106,6 @@ def _name_from(unit: Any, is_flow: bool, name: bytes | None) -> str | None:
     if not name:
         return None
     return flows.word("tscope_name_from", int(unit["name_from"])) if is_flow else "dns_query"
-
-
-def _rtt(unit: Any) -> float | None:
-    """Server's part and client's part together: the whole way, wherever the capture was taken."""
-    parts = [int(unit[name]) for name in ("rtt_server_ns", "rtt_client_ns")]
-    if parts[0] < 0:
-        return None
-    return round(sum(part for part in parts if part > 0) / 1e6, 3)
 
 
 def _limits(facts: int) -> list[str]:

@@ -8,7 +8,11 @@ numpy, the fingerprinters and the weights are imported when there is a candidate
 
 from __future__ import annotations
 
+from itertools import islice
+
 from tamperscope import core, flows, notices
+from tamperscope.errors import CaptureError
+from tamperscope.flows import Votes
 from tamperscope.marks import FLOW_MARKS, TRANSACTION_MARKS
 from tamperscope.model import Finding, FlowRecord, Notice, Summary
 from tamperscope.source import Source
@@ -19,8 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tamperscope.fingerprint import Fingerprinter
-
-FATAL = ("not_a_capture", "empty", "unknown_version", "truncated_header")
 
 
 def scan(
@@ -35,13 +37,14 @@ def scan(
     Scan a capture: an iterator over findings, and over flow records where `flows` is asked for.
 
     Args:
-        source: path, "-", bytearray or memoryview, or a binary file object.
+        source: path, "-", bytes of a capture, or a binary file object; see `tamperscope.source.Source`.
         fingerprinters: instances; default: all that tamperscope has.
         max_flows: live flows held at once; more are evicted, unmarked and oldest first.
         flows: also give a FlowRecord for each flow, as it becomes final.
         limit: stop after so many frames.
     Raises:
         CaptureError: nothing of it can be read (not a capture, empty, cut in its header); OSError.
+        ValueError, TypeError: wrong arguments.
     """
     return Scan(source, fingerprinters=fingerprinters, max_flows=max_flows, flows=flows, limit=limit)
 
@@ -50,7 +53,10 @@ class Scan:
     """
     A scan under way.  Findings come when the capture has been seen whole: what other flows did is evidence.
 
-    ``notices`` fills as the scan proceeds; ``summary`` is of what was read so far.
+    ``notices`` fills as the scan proceeds; ``summary`` is of what was read so far.  Damage on the way is a notice, not
+    an exception, but for LinkTypeError at the end where no frame could be decoded.  An exception that comes out of the
+    iteration (an interrupt, an error of a file object) ends it; `rest` judges what was read until then.  The input is
+    closed at the end; where a scan may be left early, use ``with``.
     """
 
     def __init__(
@@ -63,13 +69,17 @@ class Scan:
         limit: int | None = None,
         **tuning: Any,
     ) -> None:
+        if max_flows < 1 or (limit is not None and limit < 1):
+            raise ValueError("max_flows and limit must be at least 1")
         self._fingerprinters = fingerprinters
-        self._source = Source(source)
-        self.name = self._source.name
         self._flows = flows
+        self._votes = Votes()
         self._found: dict[str, dict[str, int]] = {}
         self._told = 0
         self._notices: list[Notice] = []
+        self._error: CaptureError | None = None
+        self._judging: core.Batch | None = None  # being judged, and how many of its findings were given
+        self._given = 0
         flow_marks, transaction_marks = self._marks()
         self._core = core.Core(
             core.CANDIDATES | (core.FLOWS if flows else 0),
@@ -77,6 +87,8 @@ class Scan:
             **tuning,
         )  # fmt: skip
         self._code = core.OK
+        self._source = Source(source)
+        self.name = self._source.name
         try:
             self._start()
         except BaseException:
@@ -94,15 +106,11 @@ class Scan:
 
     def _start(self) -> None:
         """The first bytes say whether this is a capture at all."""
-        while self._code == core.OK and not self._core.summary().container:
+        while self._code == core.OK and not self._core.summary().n_interfaces:
             self._code = self._source.step(self._core)
         if self._code == core.END:
             self._core.end()
-        fatal = [raw for raw in self._core.notices() if core.code_name(raw.code) in FATAL]
-        if fatal and not self._core.summary().frames:
-            error = notices.error(fatal[0])
-            error.path = self.name
-            raise error
+        notices.refuse(self._core, self.name, self._source.notices)
 
     # ------------------------------------------------------------ records
 
@@ -112,43 +120,70 @@ class Scan:
     def __next__(self) -> Finding | FlowRecord:
         return next(self._records)
 
+    def __enter__(self) -> Scan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _run(self) -> Iterator[Finding | FlowRecord]:
-        try:
-            while self._code in (core.OK, core.FULL):
-                yield from self._flow_records()
-                self._code = self._source.step(self._core)
-        finally:
-            self._core.end()
+        while self._code in (core.OK, core.FULL):
+            yield from self._flow_records()
+            self._code = self._source.step(self._core)
+        yield from self.rest()
+        self._error = notices.undecoded(self._core, self.name)
+        if self._error:
+            raise self._error
+
+    def rest(self) -> Iterator[Finding | FlowRecord]:
+        """
+        Records of what was read and not given yet, without reading on.
+
+        After an exception has ended the iteration: the flow records that wait, and the findings.  Those of a batch that
+        was being judged come once.
+        """
+        self._notices.extend(self._new_notices())
+        self._core.end()
+        if self._code in (core.OK, core.FULL):  # the input did not end, so nothing of it is cut off
+            self._code = core.END
+            self._notices.extend(one for one in self._new_notices() if one.code not in notices.AT_THE_END)
+        self._source.close()
         yield from self._flow_records()
         yield from self._findings()
 
     def _flow_records(self) -> Iterator[FlowRecord]:
         while self._flows and (batch := self._core.take(core.FLOWS)):
-            yield from flows.records(batch, self.name, flows.vantage(self._core.summary()))
+            yield from flows.records(batch, self.name, self._votes)
 
     def _findings(self) -> Iterator[Finding]:
-        batch = self._core.take(core.CANDIDATES)
-        if not batch:
+        self._judging = self._judging or self._core.take(core.CANDIDATES)
+        if not self._judging:
             return
         from tamperscope.judge import Judge
 
-        judge = Judge(self._fingerprinters, self.name, flows.vantage(self._core.summary()))
-        while batch:
-            for finding in judge.findings(batch):
+        judge = Judge(self._fingerprinters, self.name, flows.vantage(self._core.summary().vantage))
+        while self._judging:
+            for finding in islice(judge.findings(self._judging), self._given, None):
                 counts = self._found.setdefault(finding.mechanism, {})
                 counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
+                self._given += 1
                 yield finding
-            batch = self._core.take(core.CANDIDATES)
+            self._given = 0
+            self._judging = self._core.take(core.CANDIDATES)
 
     # ------------------------------------------------------------ what else there is to say
 
     @property
     def notices(self) -> list[Notice]:
-        """All so far: the input's, then the core's."""
-        for raw in self._core.notices(self._told):
-            self._told += 1
-            self._notices.append(notices.notice(raw, self.name))
-        return [*self._source.notices, *self._notices]
+        """All so far: the input's, then the core's; without the one that was raised as an exception."""
+        self._notices.extend(self._new_notices())
+        raised = self._error.code if self._error else None
+        return [*self._source.notices, *(one for one in self._notices if one.code != raised)]
+
+    def _new_notices(self) -> list[Notice]:
+        raw = self._core.notices(self._told)
+        self._told += len(raw)
+        return [notices.notice(one, self.name) for one in raw]
 
     @property
     def summary(self) -> Summary:
@@ -180,7 +215,8 @@ class Scan:
         )
 
     def close(self) -> None:
-        """Close the input and free the core; an iteration under way ends."""
+        """Close the input; the iteration ends.  Summary and notices stay."""
+        self._records = iter(())
         self._source.close()
 
 

@@ -27,10 +27,11 @@ class Source:
     An input, opened.
 
     Args:
-        source: str, bytes path or PathLike; "-" for standard input; bytes-like data must be given as ``bytes`` that do
-            not name a file, in a memoryview or bytearray, or in a file object.
+        source: path as str, bytes or PathLike; "-" for standard input; the capture's bytes as bytes, bytearray or
+            memoryview (bytes with a NUL are data: every capture has one, no path can); a binary file object, which is
+            read from where it stands and not closed.
     Raises:
-        OSError: it cannot be opened.
+        CaptureError, OSError: it cannot be opened.  TypeError: it is none of these.
     """
 
     def __init__(self, source: Any) -> None:
@@ -44,17 +45,23 @@ class Source:
         self._raw = b""  # compressed bytes that wait
         self._compressed = 0  # compressed bytes read
         self._ended = False
-        self.name = self._open(source)
+        self.closed = False
         self._pending: bytes | memoryview = b""
-        self._start()
+        self.name = self._open(source)
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self, source: Any) -> str:
-        if isinstance(source, (memoryview, bytearray)):
-            self._data = memoryview(source)
+        if isinstance(source, (memoryview, bytearray)) or (isinstance(source, bytes) and 0 in source):
+            self._data = memoryview(source).cast("B")
             return "<bytes>"
         if hasattr(source, "read"):
             self._file = source
-            return str(getattr(source, "name", "<file>"))
+            name = getattr(source, "name", None)
+            return os.fsdecode(name) if isinstance(name, (str, bytes)) else "<file>"
         if source == "-":
             self._descriptor = 0
             return "-"
@@ -74,7 +81,7 @@ class Source:
             part, self._data = self._data[:CHUNK], self._data[CHUNK:]
             return part
         if self._file is not None:
-            return self._file.read(CHUNK)
+            return _binary(self._file.read(CHUNK))
         return os.read(self._descriptor, CHUNK)
 
     def _start(self) -> None:
@@ -100,6 +107,8 @@ class Source:
 
     def step(self, scan: core.Core) -> int:
         """Move some bytes on into the core.  Its code: OK, FULL (take tables, call again), END, or negative."""
+        if self.closed:
+            return core.END
         if self._pending:
             code, used = scan.feed(self._pending)
             self._pending = self._pending[used:]
@@ -123,9 +132,12 @@ class Source:
         if not raw:
             self._damaged("ends early")
             return core.OK
+        before = self._inflate.copy()
         try:
             self._pending = self._inflate.decompress(raw, INFLATED)
         except zlib.error as error:
+            self._pending, used = _until_error(before, raw)
+            self._compressed += used - len(raw)
             self._damaged(f"is damaged ({error})")
             return core.OK
         if self._inflate.eof:
@@ -138,24 +150,26 @@ class Source:
         return raw
 
     def _end_member(self) -> None:
-        rest = self._inflate.unused_data or self._next_raw()
-        rest = rest.lstrip(b"\0")  # padding of tapes and block devices
+        rest = self._inflate.unused_data.lstrip(b"\0")  # padding of tapes and block devices
+        while len(rest) < 2 and (more := self._next_raw()):  # a pipe may give a byte at a time
+            rest = (rest + more).lstrip(b"\0")
         if rest.startswith(b"\x1f\x8b"):
             self._new_member()
             self._raw = rest
             return
         self._ended = True
         if rest:
-            text = f"{len(rest)} bytes or more after the end of the compressed data are ignored"
+            text = f"what follows the end of the compressed data is ignored (it starts with {rest[:2].hex(' ')})"
             self.notices.append(Notice("warning", "trailing_data", text, capture=self.name))
 
     def _damaged(self, how: str) -> None:
         self._ended = True
-        text = f"gzip data {how} at about compressed offset {self._compressed}; what came before it was analysed"
+        text = f"gzip data {how} at compressed offset {self._compressed}; what came before it was analysed"
         self.notices.append(Notice("error", "compression", text, capture=self.name, offset=self._compressed))
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close what was opened here; nothing more is read."""
+        self.closed = True
         if self._own and self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -166,3 +180,25 @@ def _end(scan: core.Core) -> int:
     """No more bytes: END once the core has used up what it holds (tables may have to be taken first)."""
     code, _ = scan.feed(b"")
     return int(code or core.END)
+
+
+def _until_error(inflate: Any, raw: bytes) -> tuple[bytes, int]:
+    """What comes out of damaged data before its damage, which zlib drops, and the number of bytes that it came from."""
+    import zlib
+
+    out = []
+    for at in range(len(raw)):
+        try:
+            out.append(inflate.decompress(raw[at : at + 1]))
+        except zlib.error:
+            return b"".join(out), at
+    return b"".join(out), len(raw)
+
+
+def _binary(data: Any) -> bytes | memoryview:
+    """What a file object's `read` gave, or why that cannot be used."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return data if isinstance(data, bytes) else memoryview(data).cast("B")
+    if data is None:
+        raise BlockingIOError(11, "the file object has no bytes for now; give one that waits for them")
+    raise TypeError(f"the file object reads {type(data).__name__}; one opened in binary mode is needed")

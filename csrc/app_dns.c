@@ -180,6 +180,8 @@ static bool read_question(struct walk *w, struct cursor *c, struct dns_message *
         m->class_ = load_be16(h + 2);
         m->has_question = true;
     }
+    if (first && !named)
+        m->name_length = 0;                                    /* a part of a name is another name */
     return h != NULL;
 }
 

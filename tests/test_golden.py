@@ -82,7 +82,8 @@ def flow_rows(path: pathlib.Path) -> Iterator[str]:
         words = [
             f"{flow.flow}", flow.proto,
             f"{_end(flow.client, flow.client_port)}>{_end(flow.server, flow.server_port)}",
-            f"by={flow.client_by}", f"frames={flow.first_frame}-{flow.last_frame}", f"time={flow.time_ns}-{flow.end_ns}",
+            f"by={flow.client_by}", f"frames={flow.first_frame}-{flow.last_frame}",
+            f"time={flow.time_ns}-{flow.end_ns}",
             f"packets={flow.packets_to_server}/{flow.packets_to_client}",
             f"bytes={flow.bytes_to_server}/{flow.bytes_to_client}", flow.conn_state, flow.history,
             f"name={name_text(flow.name)[0]}({flow.name_from})" if flow.name else None,

@@ -6,6 +6,7 @@ does not change with the TTL, so that the packet can be found again in every cap
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,17 @@ class Heads:
         while len(stream) in parts:
             stream += parts[len(stream)]
         return server_name(stream)
+
+    def any_name(self, flow: FlowKey, packet: Packet) -> str | None:
+        """Likewise, or the Host of a request."""
+        return self.name(flow, packet) or host_name(packet.payload)
+
+
+def host_name(payload: bytes) -> str | None:
+    if payload[:4] not in (b"GET ", b"POST", b"HEAD"):
+        return None
+    found = re.search(rb"\r\nHost: *([^\r:]+)", payload, re.IGNORECASE)
+    return found[1].decode("ascii", "replace") if found else None
 
 
 @dataclass(frozen=True)

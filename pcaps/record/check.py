@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Holds an index against its capture as tshark reads it; shares no code with what recorded them.
+"""Holds indexes against their captures as tshark reads them; shares no code with what recorded them.
 
-    python3 pcaps/record/check.py [pcaps/demo.json] [--across pcaps/demo-server.pcap] [--self-test]
+    python3 pcaps/record/check.py [pcaps/demo.json]... [--across pcaps/demo-server.pcap] [--self-test]
 
-With --across, a capture of the same minutes at the other end, forged frames must be missing there and genuine ones
-must not. Exit status 1 and one line for each thing that does not fit. --self-test spoils copies of the index, each in
-one way, and fails unless every one of them is found out.
+Folders are walked for indexes. With --across, a capture of the same minutes at the other end, forged frames must be
+missing there and genuine ones must not; in the collection the other end (NAME and NAME-server) is found by itself.
+Exit status 1 and one line for each thing that does not fit. --self-test spoils copies of the index, each in one way,
+and fails unless every one of them is found out.
 """
 
 import argparse
@@ -36,6 +37,7 @@ FIELDS = (
     "udp.dstport", "tcp.flags", "tcp.len", "tcp.seq_raw", "tcp.ack_raw", "dns.id", "dns.qry.name",
     "dns.flags.response", "dns.a", "dns.aaaa", "tls.handshake.extensions_server_name", "http.host",
     "ip.checksum.status", "tcp.checksum.status", "tcp.checksum", "tcp.checksum_calculated", "udp.checksum.status",
+    "icmp.type", "icmpv6.type", "dns.flags.rcode", "udp.length",
 )  # fmt: skip
 
 # What can be seen at the servers: forged resets, and no hello where it was dropped; forged answers never come there.
@@ -43,6 +45,11 @@ INTERFERENCE = {
     "client": ("rst_injection", "sni_drop", "dns_forgery"),
     "server": ("rst_injection", "hello_swallowed", "forged_elsewhere"),
 }
+
+# Of the collection: what a forged frame of each mechanism may be, and what a flow may not show.
+FORGERIES = ("rst_injection", "dns_forgery", "blockpage", "tls_mitm", "ip_block")
+HALF = 0.5
+MOVED = 40_000
 
 Index = dict[str, Any]
 
@@ -63,12 +70,14 @@ class Frame:
     name: str
     answers: frozenset[str]
     response: bool
+    rcode: str
+    error: bool  # an ICMP error about a packet of this flow; src and dst are those of that packet
     header: tuple[str, str, str]  # IPv4 identification and "don't fragment", IPv6 flow label
 
     def likeness(self) -> tuple[object, ...]:
         """What stays the same on the way. A client's own reset may differ from a forged one by DF or label alone."""
         sent = (self.src, self.dst, self.header, self.flags, self.seq, self.ack, self.length)
-        return (*sent, self.dns_id, self.name, self.answers, self.response)
+        return (*sent, self.dns_id, self.name, self.answers, self.response, self.rcode, self.error)
 
 
 @dataclass
@@ -85,14 +94,14 @@ class Flow:
 class Capture:
     """All TCP and UDP frames, by flow; and what is wrong with the file on its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cut: bool = False, unordered: bool = False) -> None:
         self.faults: list[str] = []
         self.flows: dict[frozenset[str], Flow] = defaultdict(Flow)
         self.frames: dict[int, Frame] = {}
         options = [word for field_ in FIELDS for word in ("-e", field_)]
         checks = [word for kind in ("ip", "tcp", "udp") for word in ("-o", f"{kind}.check_checksum:TRUE")]
         done = subprocess.run(
-            ["tshark", "-n", "-r", str(path), *checks, "-Y", "(tcp or udp) and not icmp and not icmpv6", "-T", "fields",
+            ["tshark", "-n", "-r", str(path), *checks, "-Y", "tcp or udp", "-T", "fields",
              "-E", "occurrence=a", *options],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
@@ -100,25 +109,35 @@ class Capture:
         for line in done.stdout.splitlines():
             row = dict(zip(FIELDS, line.split("\t"), strict=True))
             frame = self.frame(row)
-            if frame.time < last:
+            if frame.time < last and not unordered:
                 self.faults.append(f"frame {frame.number}: time goes backwards")
             last = frame.time
-            if row["frame.len"] != row["frame.cap_len"]:
+            if row["frame.len"] != row["frame.cap_len"] and not cut:
                 self.faults.append(f"frame {frame.number}: cut")
             if (row["tcp.checksum"], row["tcp.checksum_calculated"]) == ("0xffff", "0x0000"):
                 row["tcp.checksum.status"] = "1"  # the same number in one's complement; Linux writes it so
-            if "0" in (row["ip.checksum.status"], row["tcp.checksum.status"], row["udp.checksum.status"]):
+            if (
+                not frame.error
+                and not cut
+                and "0" in (row["ip.checksum.status"], row["tcp.checksum.status"], row["udp.checksum.status"])
+            ):
                 self.faults.append(f"frame {frame.number}: bad checksum")
             self.frames[frame.number] = frame
             flow = self.flows[frozenset((frame.src, frame.dst))]
             flow.frames.append(frame)
+            if frame.error:
+                continue
             flow.tls |= bool(row["tls.handshake.extensions_server_name"])
             flow.http |= bool(row["http.host"])
-            flow.names |= set(filter(None, (row["tls.handshake.extensions_server_name"], frame.name)))
+            shown = row["tls.handshake.extensions_server_name"].split(",")
+            flow.names |= set(filter(None, (*shown, frame.name)))
             flow.names |= {row["http.host"].split(":")[0]} - {""}
 
     @staticmethod
     def frame(row: dict[str, str]) -> Frame:
+        error = bool(row["icmp.type"] or row["icmpv6.type"])
+        if error:  # of each field the last is that of the packet it is about
+            row |= {key: value.rpartition(",")[2] for key, value in row.items()}
         tcp = bool(row["tcp.srcport"])
         source, target = (row["tcp.srcport"], row["tcp.dstport"]) if tcp else (row["udp.srcport"], row["udp.dstport"])
         six = bool(row["ipv6.src"])
@@ -126,9 +145,10 @@ class Capture:
         answers = frozenset(filter(None, (row["dns.a"] + "," + row["dns.aaaa"]).split(",")))
         return Frame(
             int(row["frame.number"]), float(row["frame.time_epoch"]), f"{src}:{source}", f"{dst}:{target}",
-            int(row["ipv6.hlim"] if six else row["ip.ttl"]), tcp, int(row["tcp.flags"] or "0", 16),
-            int(row["tcp.len"] or 0), int(row["tcp.seq_raw"] or 0), int(row["tcp.ack_raw"] or 0), row["dns.id"],
-            row["dns.qry.name"], answers, row["dns.flags.response"] in ("1", "True"),
+            int((row["ipv6.hlim"] if six else row["ip.ttl"]) or 0), tcp, int(row["tcp.flags"] or "0", 16),
+            int(row["tcp.len"] or int(row["udp.length"] or 8) - 8), int(row["tcp.seq_raw"] or 0),
+            int(row["tcp.ack_raw"] or 0), row["dns.id"],
+            row["dns.qry.name"], answers, row["dns.flags.response"] in ("1", "True"), row["dns.flags.rcode"], error,
             (row["ip.id"], row["ip.flags.df"], row["ipv6.flow"]),
         )  # fmt: skip
 
@@ -143,6 +163,8 @@ class Checker:
         self.capture = capture
         self.faults: list[str] = []
         self.server_side = index["vantage"] == "server"
+        self.demo = "demo" in index["source"]["path"]
+        self.edits = index["source"].get("edits", [])
 
     def want(self, holds: bool, text: str) -> None:
         if not holds:
@@ -158,9 +180,17 @@ class Checker:
             kind = label["expected"]
             counts[kind if kind not in ("none", "insufficient") else label["why"].split(":")[0]] += 1
             if ends not in self.capture.flows:
+                if label["why"].startswith("not_in_this_file") and self.edits:
+                    continue
                 self.want(False, f"{label['client']}: no such flow")
                 continue
-            self.flow(label, self.capture.flows[ends])
+            if self.demo:
+                self.flow(label, self.capture.flows[ends])
+            else:
+                self.collected(label, self.capture.flows[ends])
+        if not self.demo:
+            self.want(bool(self.index["flows"] or "ordinary" in self.index["summary"]), "nothing to see here")
+            return self.faults
         for kind in INTERFERENCE[self.index["vantage"]]:
             self.want(counts[kind] >= LEAST_INTERFERED, f"{kind}: only {counts[kind]} flows")
         for kind in LOOKALIKES:
@@ -200,6 +230,86 @@ class Checker:
         else:
             self.want(not injected, f"{who}: forged frames in a flow without forgery")
             self.lookalike(who, label["why"].split(":")[0], flow, client, server)
+
+    def collected(self, label: Index, flow: Flow) -> None:
+        """What holds of a label of the collection, whatever was done to the capture afterwards."""
+        kind, client, server = label["expected"], label["client"], label["server"]
+        who = f"{kind} {client}"
+        numbers = {frame.number: frame for frame in flow.frames}
+        triggers = [] if label["trigger_frame"] is None else [label["trigger_frame"]]
+        named = [*triggers, *label["injected_frames"], *label.get("injected_also", [])]
+        named += label["genuine_frames_of_interest"]
+        strangers = [number for number in named if number not in numbers]
+        self.want(not strangers, f"{who}: frames {strangers} are not of this flow")
+        if strangers:
+            return
+        injected = [numbers[number] for number in label["injected_frames"]]
+        genuine = [numbers[number] for number in label["genuine_frames_of_interest"]]
+        self.want(not {f.number for f in injected} & {f.number for f in genuine}, f"{who}: forged and true")
+        self.want(label["quality"] in ("A", "B", "C"), f"{who}: quality {label['quality']}")
+        if kind in ("none", "insufficient"):
+            self.want(not injected, f"{who}: forged frames in a flow without forgery")
+            if not self.edits:
+                self.lookalike(who, label["why"].split(":")[0], flow, client, server)
+            return
+        if not self.edits and kind != "ip_block" and self.index["vantage"] != "server":
+            self.want(label["name"] in flow.names, f"{who}: name {label['name']} not in {sorted(flow.names)}")
+        self.want(kind in FORGERIES or not [f for f in injected if f.length and f.tcp], f"{who}: forged data")
+        theirs = [f for f in flow.sent(server) if f not in injected and not f.error]
+        first = injected[0].number if injected and kind != "dns_forgery" else 0
+        later = [f for f in genuine if injected and f.number > first and not f.flags & RST]
+        if kind in ("rst_injection", "blockpage", "dns_forgery"):
+            self.want(bool(injected), f"{who}: no forged frame")
+            senders = {f.src for f in injected}
+            self.want(self.index["vantage"] != "client" or senders == {server}, f"{who}: forged by {senders}")
+            self.want(
+                (label["quality"] == "A") == bool(later), f"{who}: quality {label['quality']}, later {len(later)}"
+            )
+        if kind == "rst_injection":
+            self.want(all(f.flags & RST for f in injected), f"{who}: a forged frame is no reset")
+        elif kind == "blockpage":
+            self.want(any(f.length or f.flags & FIN for f in injected), f"{who}: a page without a byte")
+        elif kind == "dns_forgery":
+            self.want(
+                all(f.response and f.name.lower() == label["name"].lower() for f in injected), f"{who}: no answer"
+            )
+            said = {(f.answers, f.rcode) for f in injected}
+            true = {(f.answers, f.rcode) for f in genuine if f.response and f.dns_id in {i.dns_id for i in injected}}
+            self.want(not said & true, f"{who}: forged {said}, true {true}")
+        elif kind == "dns_drop":
+            self.want(not theirs, f"{who}: answered after all")
+        elif kind == "tls_mitm":
+            self.want(bool(injected) and all(f.length and f.src == server for f in injected), f"{who}: no handshake")
+        elif kind == "ip_block" and not injected:
+            self.want(not theirs, f"{who}: the server answers")
+        elif kind == "ip_block":
+            self.want(all(f.error or f.flags & RST for f in injected), f"{who}: neither reset nor ICMP")
+        elif kind in ("sni_drop", "http_drop", "quic_drop") and triggers and not self.server_side:
+            start = numbers[triggers[0]]
+            last = [f for f in flow.frames if f.number > start.number or f is start]
+            self.want(any(f.src == client for f in last), f"{who}: nothing of the client after the trigger")
+            if kind != "quic_drop":
+                end = (start.seq + start.length) & 0xFFFFFFFF
+                proof = [f for f in theirs if f.time > start.time + 1 and f.flags & ACK and less(f.ack, end)]
+                right = (label["quality"] == "A") == bool(proof) or bool(injected)
+                self.want(right, f"{who}: quality {label['quality']}, {len(proof)} proofs")
+        elif kind == "throttling" and label["quality"] != "C":
+            best = max(map(self.rate, self.others(label, server)), default=0.0)
+            own = self.rate(flow.sent(server))
+            self.want(own < HALF * best, f"{who}: {own:.0f} bytes/s against {best:.0f}")
+
+    def others(self, label: Index, server: str) -> list[list[Frame]]:
+        """What the same server port sent in other flows that moved enough."""
+        slow = {f["client"] for f in self.index["flows"] if f["expected"] == "throttling"}
+        sent = [
+            flow.sent(server) for ends, flow in self.capture.flows.items() if server in ends and not slow & set(ends)
+        ]
+        return [frames for frames in sent if sum(f.length for f in frames) >= MOVED]
+
+    @staticmethod
+    def rate(frames: list[Frame]) -> float:
+        data = [f for f in frames if f.length]
+        return sum(f.length for f in data) / max(1e-3, data[-1].time - data[0].time) if data else 0.0
 
     def reset(
         self, who: str, label: Index, flow: Flow, trigger: Frame, injected: list[Frame], genuine: list[Frame]
@@ -267,7 +377,8 @@ class Checker:
             "hello_swallowed": lambda: not data and not flow.names,
             "forged_elsewhere": lambda: len(ours) == 1 and len(theirs) == 1,
         }
-        self.want(kind in tests and tests[kind](), f"{who}: does not look like {kind}")
+        if kind in tests or self.demo:
+            self.want(kind in tests and tests[kind](), f"{who}: does not look like {kind}")
 
     def across(self, other: Capture) -> None:
         there = {frame.likeness() for frame in other.frames.values()}
@@ -363,22 +474,35 @@ def spoiled(index: Index) -> dict[str, Index]:
     return copies
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    here = Path(__file__).resolve().parent
-    parser.add_argument("index", type=Path, nargs="?", default=here.parent / "demo.json")
-    parser.add_argument("--across", type=Path, help="the capture of the other end")
-    parser.add_argument("--self-test", action="store_true", help="show that the check can fail")
-    options = parser.parse_args()
-    index = json.loads(options.index.read_text())
-    path = options.index.parent / index["file"]
-    capture = Capture(path)
+def indexes(paths: list[Path]) -> list[Path]:
+    found = []
+    for path in paths:
+        inside = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        found += [p for p in inside if "flows" in json.loads(p.read_text())]
+    return found
+
+
+def examine(path: Path, across: Path | None, self_test: bool) -> int:
+    """Checks one index, says what does not fit, returns the number of faults."""
+    index = json.loads(path.read_text())
+    file = path.parent / index["file"]
+    edits = " ".join(index["source"].get("edits", []))
+    # Two devices captured as one are out of order by microseconds.
+    unordered = "ClockStep" in edits or index["source"].get("point") == "any" or "reordered" in index["summary"]
+    capture = Capture(file, "Snap" in edits, unordered)
     faults = list(capture.faults)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != index["sha256"]:
+    if hashlib.sha256(file.read_bytes()).hexdigest() != index["sha256"]:
         faults.append("sha256 is that of another file")
-    if path.stat().st_size > LIMIT:
-        faults.append(f"{path.stat().st_size} bytes, more than {LIMIT}")
-    other = Capture(options.across) if options.across else None
+    if file.stat().st_size > LIMIT:
+        faults.append(f"{file.stat().st_size} bytes, more than {LIMIT}")
+    sibling = path.with_name(path.name.replace("-server.json", ".json")) if "-server" in path.name else None
+    if sibling is None:
+        sibling = path.with_name(path.name.replace(".json", "-server.json"))
+    if across is None and not edits and "demo" not in index["file"] and sibling.exists():
+        there = json.loads(sibling.read_text())
+        if not there["source"]["edits"] and {there["vantage"], index["vantage"]} == {"client", "server"}:
+            across = sibling.parent / there["file"]
+    other = Capture(across) if across else None
 
     def check(document: Index) -> list[str]:
         checker = Checker(document, capture)
@@ -387,19 +511,28 @@ def main() -> int:
         return checker.run()
 
     faults += check(index)
-    if options.self_test:
+    if self_test:
         for name, document in spoiled(index).items():
             found = check(document)
             print(f"{'found out' if found else 'NOT FOUND OUT'}: {name}: {found[0] if found else ''}")
             if not found:
                 faults.append(f"not found out: {name}")
-    for fault in faults:
-        print(fault)
-    frames = len(capture.frames)
-    print(
-        f"{path.name}: {len(index['flows'])} labels, {len(capture.flows)} flows, {frames} frames, {len(faults)} faults"
-    )
-    return 1 if faults else 0
+    for fault in faults[:40]:
+        print(f"{path.name}: {fault}")
+    flows, frames, labels = len(capture.flows), len(capture.frames), len(index["flows"])
+    print(f"{file.name}: {labels} labels, {flows} flows, {frames} frames, {len(faults)} faults")
+    return len(faults)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    here = Path(__file__).resolve().parent
+    parser.add_argument("index", type=Path, nargs="*", default=[here.parent / "demo.json"])
+    parser.add_argument("--across", type=Path, help="the capture of the other end")
+    parser.add_argument("--self-test", action="store_true", help="show that the check can fail")
+    options = parser.parse_args()
+    faults = [examine(path, options.across, options.self_test) for path in indexes(options.index)]
+    return 1 if any(faults) else 0
 
 
 if __name__ == "__main__":

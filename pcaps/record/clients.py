@@ -18,6 +18,7 @@ from typing import Any
 Job = dict[str, Any]
 
 LOCK = threading.Lock()
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21  # linux/tcp.h
 
 
 def bracket(address: str) -> str:
@@ -186,6 +187,116 @@ def long_request(job: Job) -> Job:
     return {"exit": 0, "action": "closed"}
 
 
+def quic(job: Job) -> Job:
+    """One HTTP/3 visit by aioquic, from the job's own address and port."""
+    import asyncio  # these need a second: only where used
+
+    from aioquic.asyncio.protocol import QuicConnectionProtocol
+    from aioquic.h3.connection import H3_ALPN, H3Connection
+    from aioquic.h3.events import DataReceived
+    from aioquic.quic.configuration import QuicConfiguration
+    from aioquic.quic.connection import QuicConnection
+    from aioquic.quic.events import QuicEvent
+
+    async def visit() -> Job:
+        configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=job["name"])
+        configuration.load_verify_locations(job["root"])
+        configuration.idle_timeout = job["limit"]
+        connection = QuicConnection(configuration=configuration)
+        done = asyncio.Event()
+        got = 0
+
+        class Visit(QuicConnectionProtocol):
+            def quic_event_received(self, event: QuicEvent) -> None:
+                nonlocal got
+                for said in web.handle_event(event):
+                    if isinstance(said, DataReceived):
+                        got += len(said.data)
+                        if said.stream_ended:
+                            done.set()
+
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_datagram_endpoint(
+            lambda: Visit(connection), local_addr=(job["client"], job["source_port"])
+        )
+        web = H3Connection(connection)
+        protocol.connect((job["server"], job["port"]))
+        try:
+            await asyncio.wait_for(protocol.wait_connected(), job["limit"])
+            stream = connection.get_next_available_stream_id()
+            names = ((b":method", b"GET"), (b":scheme", b"https"), (b":authority", job["name"].encode()))
+            web.send_headers(stream, [*names, (b":path", job["path"].encode())], end_stream=True)
+            protocol.transmit()
+            await asyncio.wait_for(done.wait(), job["limit"])
+            protocol.close()
+            await asyncio.sleep(0.2)
+            return {"exit": 0, "bytes": got}
+        except (TimeoutError, ConnectionError):
+            return {"exit": 28, "bytes": got}
+        finally:
+            transport.close()
+
+    return asyncio.run(visit())
+
+
+def preconnect(job: Job) -> Job:
+    """A connection opened on suspicion: handshake, nothing said, closed by the client (by FIN or RST)."""
+    peer = connect(job)
+    time.sleep(job["wait"])
+    if job.get("hard"):
+        reset(peer)
+    else:
+        peer.close()
+    return {"exit": 0, "action": "never_used"}
+
+
+def scan(job: Job) -> Job:
+    """One port of a scan: connect and reset at once where somebody listens."""
+    try:
+        reset(connect(job))
+    except ConnectionRefusedError:
+        return {"exit": 0, "action": "closed"}
+    return {"exit": 0, "action": "open"}
+
+
+def idle(job: Job) -> Job:
+    """One request on a kept connection, then nothing until the other side ends it."""
+    peer = connect(job)
+    peer.sendall(f"GET {job['path']} HTTP/1.1\r\nHost: {job['name']}\r\n\r\n".encode())
+    try:
+        while peer.recv(4096):
+            pass
+    except (ConnectionResetError, TimeoutError):
+        return {"exit": 0, "action": "was_reset"}
+    finally:
+        peer.close()
+    return {"exit": 0, "action": "closed"}
+
+
+def insertion(job: Job) -> Job:
+    """An evasion tool: a reset and junk with a TTL too low to reach the server, then the true hello."""
+    from packet import ip_packet, tcp_body  # raw packets only here
+
+    peer = connect(job)
+    port = job["source_port"]
+    peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, 2)
+    seq = peer.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xFFFFFFFF
+    peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, 1)
+    ack = peer.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xFFFFFFFF
+    peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, -1)  # off without a window probe
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    for flags, data in ((0x14, b""), (0x18, b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n")):
+        body = tcp_body(port, job["port"], seq, ack, flags, 502, data)
+        raw.sendto(ip_packet(job["client"], job["server"], 6, body, job["ttl"], 7777), (job["server"], 0))
+    time.sleep(0.01)
+    peer.sendall(hello(job["name"]))
+    with contextlib.suppress(OSError):
+        peer.recv(8192)
+    peer.close()
+    return {"exit": 0, "action": "inserted"}
+
+
 KINDS = {
     work.__name__: work
     for work in (
@@ -199,6 +310,11 @@ KINDS = {
         late_data,
         slow_close,
         long_request,
+        quic,
+        preconnect,
+        scan,
+        idle,
+        insertion,
     )
 }
 

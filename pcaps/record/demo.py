@@ -18,20 +18,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import plan as plans
 from boxes import BadLine, DnsForger, Dropper, Log, ResetInjector
 from capture import Recorder, tool_version
-from clients import Job
 from middle import Line, Sites, serve
 from net import PREFIX, TOOLS, Lab, Unable, require, sweep
 from plan import CLIENTS, RESOLVERS, SERVERS, WEB, Plan
 from truth import Broken, Event, Recording, index
+from workers import Workers
 
 HERE = Path(__file__).resolve().parent
 SEED = 20260117
@@ -169,41 +168,6 @@ def warm(lab: Lab) -> None:
         lab.inside(namespace, "ping", "-c", "1", "-W", "3", address)
 
 
-class Workers:
-    """The clients' workers and what they say."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.results: dict[int, Job] = {}
-        self.ready = 0
-        self.inputs: dict[str, IO[str]] = {}
-        for client in CLIENTS:
-            process = lab.start(client, [sys.executable, str(HERE / "clients.py")], f"worker.{client}", pipes=True)
-            assert process.stdin and process.stdout  # pipes=True
-            self.inputs[client] = process.stdin
-            threading.Thread(target=self.read, args=(process.stdout,), daemon=True).start()
-
-    def read(self, output: IO[str]) -> None:
-        for line in output:
-            said = json.loads(line)
-            if "ready" in said:
-                self.ready += 1
-            else:
-                self.results[said["id"]] = said
-
-    def wait_ready(self) -> None:
-        limit = time.time() + 30
-        while self.ready < len(self.inputs):
-            if time.time() > limit:
-                raise RuntimeError("a client's worker did not start")
-            time.sleep(0.05)
-
-    def give(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            self.inputs[job["worker"]].write(json.dumps(job) + "\n")
-        for stream in self.inputs.values():
-            stream.flush()
-
-
 def play(plan: Plan, workers: Workers, control: Connection, root: Path) -> None:
     start = time.time() + 1.0
     for job in plan.jobs:
@@ -238,7 +202,7 @@ def record(plan: Plan, folder: Path) -> tuple[Workers, dict[str, int]]:
         try:
             warm(lab)
             start_servers(lab, plan, folder)
-            workers = Workers(lab)
+            workers = Workers(lab, list(CLIENTS))
             recorders = {
                 "client": Recorder(lab, "access", "up0", folder / "client.pcap"),
                 "server": Recorder(lab, "edge", "br0", folder / "server.pcap"),

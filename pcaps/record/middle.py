@@ -29,10 +29,13 @@ class Line:
     hops: int
     jitter: float
     extra: float = 0.0  # a standing queue, set while the recording runs
+    ordered: bool = True
     last: dict[int, float] = field(default_factory=dict)
 
     def due(self, now: float, direction: int, rng: random.Random) -> float:
         wait = self.delay + self.extra * (direction == DOWN) + abs(rng.gauss(0, self.jitter))
+        if not self.ordered:
+            return now + wait
         self.last[direction] = max(self.last.get(direction, 0.0), now + wait)
         return self.last[direction]
 
@@ -75,6 +78,7 @@ class Middle:
                 return
             aged = lower_ttl(raw, line.hops)
             if aged is None:
+                self.log.packet(now, "line", "expire", packet.key(direction == UP), raw, direction)
                 return
             self.put(line.due(now, direction, self.rng), index + direction, direction, aged)
             return
@@ -125,7 +129,8 @@ class Middle:
             server, extra = arguments
             for element in self.elements:
                 if isinstance(element, Sites):
-                    element.lines[server].extra = extra
+                    for line in [element.lines[server]] if server else element.lines.values():
+                        line.extra = extra
         elif name == "outage":
             server, seconds = arguments
             for element in self.elements:
@@ -136,11 +141,17 @@ class Middle:
 
 
 def serve(
-    client_side: str, server_side: str, elements: list[Line | Sites | Box], seed: int, log: Log, control: Connection
+    client_side: str,
+    server_side: str,
+    elements: list[Line | Sites | Box],
+    seed: int,
+    log: Log,
+    control: Connection,
+    devices: tuple[str, str] = ("core0", "core0"),
 ) -> None:
     """Body of the process: opens the devices, says so, and works until told to stop."""
     middle = Middle(elements, random.Random(seed), log)
-    middle.tuns = {DOWN: open_tun(client_side, "core0"), UP: open_tun(server_side, "core0")}
+    middle.tuns = {DOWN: open_tun(client_side, devices[0]), UP: open_tun(server_side, devices[1])}
     control.send("ready")
     try:
         middle.loop(control)

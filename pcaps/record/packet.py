@@ -72,6 +72,18 @@ def parse(raw: bytes) -> Packet | None:
     )
 
 
+def quoted(packet: Packet) -> Packet | None:
+    """The packet that an ICMP error complains about."""
+    header = (packet.raw[0] & 15) * 4 if packet.proto == ICMP else 40
+    if packet.proto not in (ICMP, ICMP6) or packet.raw[header] not in ((3, 11) if packet.proto == ICMP else (1, 2, 3)):
+        return None
+    try:
+        inner = parse(packet.raw[header + 8 :])
+    except struct.error:
+        return None
+    return inner if inner is not None and inner.proto in (TCP, UDP) else None
+
+
 def text(address: bytes) -> str:
     return str(ipaddress.ip_address(address))
 

@@ -158,6 +158,40 @@ def close_early(peer: socket.socket) -> None:
     peer.close()
 
 
+def reset_when_idle(seconds: float) -> Callable[[socket.socket], None]:
+    """A load balancer: answers, keeps the connection, and resets it when nothing was said for some time."""
+
+    def serve(peer: socket.socket) -> None:
+        request(peer)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE)
+        time.sleep(seconds)
+        tell("idle_reset", peer)
+        reset(peer)
+
+    return serve
+
+
+def overloaded(peer: socket.socket) -> None:
+    """Answers late and with 503, whoever asks."""
+    request(peer)
+    time.sleep(2.5)
+    tell("overloaded", peer)
+    peer.sendall(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    peer.close()
+
+
+def plain(status: str, *headers: str) -> Callable[[socket.socket], None]:
+    """The same answer to everybody: a redirect of the site's own, a refusal of the site's own."""
+
+    def serve(peer: socket.socket) -> None:
+        request(peer)
+        head = "\r\n".join([f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(PAGE)}", "Connection: close"])
+        peer.sendall(head.encode() + b"\r\n\r\n" + PAGE)
+        peer.close()
+
+    return serve
+
+
 HELD: list[socket.socket] = []
 
 
@@ -189,6 +223,13 @@ def listen(address: str, port: int, serve: Callable[[socket.socket], None]) -> N
 def main() -> None:
     settings = json.loads(sys.argv[1])
     services: dict[int, Callable[[socket.socket], None]] = {443: dead}
+    if settings["role"] == "site":
+        services = {
+            80: plain("301 Moved Permanently", f"Location: https://{settings['name']}/"),
+            8081: plain("451 Unavailable For Legal Reasons", 'Link: <https://law.example/>; rel="blocked-by"'),
+            8082: overloaded,
+            8083: reset_when_idle(settings["idle"]),
+        }
     if settings["role"] == "odd":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(settings["certificate"], settings["key"])

@@ -1,0 +1,3 @@
+"""The recordings of the collection; importing this module enters all of them."""
+
+import collection_tools  # noqa: F401

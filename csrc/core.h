@@ -106,6 +106,8 @@ struct reader {
     struct tscope_notice fault;   /* why a reader function returned a negative code, or what it stepped over */
     enum container container;
     bool swapped, nanoseconds;
+    uint32_t more_header;         /* pcap: bytes of a record's header beyond the 16 of most files */
+    uint8_t turned;               /* pcap before 2.4: lengths stand in the other order (enum, file_pcap.c) */
     bool flawed;                  /* `fault` is to be reported though reading goes on */
 };
 

@@ -8,6 +8,8 @@ enum {
     BLOCK_OVERHEAD = 12
 };
 
+static const uint64_t NO_TICKS = UINT64_MAX;           /* of a packet without time */
+
 static const uint64_t POWERS_OF_TEN[20] = {
     1u, 10u, 100u, 1000u, 10000u, 100000u, 1000000u, 10000000u, 100000000u, 1000000000u, 10000000000u, 100000000000u,
     1000000000000u, 10000000000000u, 100000000000000u, 1000000000000000u, 10000000000000000u, 100000000000000000u,
@@ -111,7 +113,7 @@ static enum found packet_of(struct reader *r, struct cursor c, uint32_t interfac
         return step_over(r, TSCOPE_E_RECORD_LENGTH, captured, cursor_left(&c));
     const struct interface *i = &r->interfaces[r->section_start + interface];
     *out = (struct record){.data = frame, .captured_length = captured, .wire_length = wire,
-                           .time_ns = to_ns(i, ticks), .interface = r->section_start + interface};
+                           .time_ns = ticks == NO_TICKS ? TSCOPE_NO_NS : to_ns(i, ticks), .interface = r->section_start + interface};
     return FOUND_RECORD;
 }
 
@@ -129,7 +131,7 @@ static enum found read_packet(struct reader *r, uint32_t type, struct cursor c, 
             if (snap && captured > snap)
                 captured = snap;
         }
-        return packet_of(r, c, 0, 0, captured, wire, out);
+        return packet_of(r, c, 0, NO_TICKS, captured, wire, out);
     }
     uint64_t ticks = (uint64_t)load_u32(h + 4, r->swapped) << 32 | load_u32(h + 8, r->swapped);
     uint32_t interface = type == BLOCK_PACKET ? load_u16(h, r->swapped) : load_u32(h, r->swapped);
@@ -166,9 +168,10 @@ enum found pcapng_next(struct reader *r, const uint8_t *data, size_t length, str
     bool section = load_u32(h, false) == BLOCK_SECTION;        /* reads alike in both orders */
     if (section && !section_order(r, h + 8))
         return reader_fault(r, TSCOPE_E_NOT_CAPTURE, 8, load_be32(h + 8), length);
-    uint32_t type = load_u32(h, r->swapped), total = load_u32(h + 4, r->swapped);
-    if (total < BLOCK_OVERHEAD || total & 3 || (section && total < 28))
-        return reader_fault(r, TSCOPE_E_BLOCK_LENGTH, 0, section ? 28 : BLOCK_OVERHEAD, total);
+    uint32_t type = load_u32(h, r->swapped), declared = load_u32(h + 4, r->swapped);
+    if (declared < BLOCK_OVERHEAD || (section && declared < 28))
+        return reader_fault(r, TSCOPE_E_BLOCK_LENGTH, 0, section ? 28 : BLOCK_OVERHEAD, declared);
+    uint64_t total = ((uint64_t)declared + 3) & ~(uint64_t)3;  /* some writers pad the block but leave that out */
     bool wanted = section || type == BLOCK_INTERFACE || type == BLOCK_PACKET || type == BLOCK_SIMPLE ||
                   type == BLOCK_ENHANCED;
     if (total > MAX_BLOCK || !wanted) {
@@ -184,9 +187,10 @@ enum found pcapng_next(struct reader *r, const uint8_t *data, size_t length, str
     cursor_skip(&c, 8);
     struct cursor body = cursor_sub(&c, total - BLOCK_OVERHEAD);
     const uint8_t *trailer = cursor_take(&c, 4);
-    if (!trailer || load_u32(trailer, r->swapped) != total)
-        return reader_fault(r, TSCOPE_E_BLOCK_TRAILER, total - 4, total, trailer ? load_u32(trailer, r->swapped) : 0);
-    *used = total;
+    if (!trailer || load_u32(trailer, r->swapped) != declared)
+        return reader_fault(r, TSCOPE_E_BLOCK_TRAILER, total - 4, declared,
+                            trailer ? load_u32(trailer, r->swapped) : 0);
+    *used = (size_t)total;
     if (section)
         return start_section(r, body);
     return type == BLOCK_INTERFACE ? read_interface(r, body) : read_packet(r, type, body, out);

@@ -42,7 +42,7 @@ int tscope_new(const struct tscope_options *options, struct tscope_scan **scan)
     if (!s)
         return TSCOPE_E_MEMORY;
     candidates_init(&s->candidates);
-    s->sum.first_ns = s->sum.last_ns = TSCOPE_NO_NS;
+    s->sum.first_ns = s->sum.last_ns = s->last_ns = TSCOPE_NO_NS;
     int code = set_options(s, options) ? TSCOPE_OK : TSCOPE_E_OPTION;
     if (!code)
         code = flows_init(s);
@@ -103,6 +103,11 @@ static void count_anomalies(struct tscope_scan *s, uint32_t anomalies)
 static void take_time(struct tscope_scan *s, struct packet *p)
 {
     int64_t jump = 0;
+    if (p->time_ns == TSCOPE_NO_NS) {
+        p->anomalies |= TSCOPE_AN_NO_TIME;
+        p->time_ns = s->last_ns;
+        return;
+    }
     if (s->sum.first_ns == TSCOPE_NO_NS)
         s->sum.first_ns = s->last_ns = p->time_ns;
     if (p->time_ns < s->last_ns - SECOND)
@@ -121,7 +126,7 @@ static void emit_packet(struct tscope_scan *s, const struct packet *p, uint64_t 
 {
     struct tscope_packet *row = &s->output.packets[s->output.n_packets++];
     *row = (struct tscope_packet){
-        .frame = p->frame, .time_ns = p->time_ns, .flow = flow, .captured_length = p->captured_length,
+        .frame = p->frame, .time_ns = p->anomalies & TSCOPE_AN_NO_TIME ? TSCOPE_NO_NS : p->time_ns, .flow = flow, .captured_length = p->captured_length,
         .wire_length = p->wire_length, .payload_length = p->has_ports ? p->payload_length : 0, .seq = p->seq,
         .ack = p->ack, .interface = p->interface, .anomalies = p->anomalies,
         .ip_id = p->ip_version == 4 ? p->ip_id : UINT32_MAX, .source_port = p->source_port,

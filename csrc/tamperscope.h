@@ -78,6 +78,10 @@ enum tscope_anomaly {
     TSCOPE_AN_DEPTH = 1 << 15,           /* more nested headers than are followed */
     TSCOPE_AN_TIME_BACK = 1 << 16,       /* earlier than the frame before it by more than a second */
     TSCOPE_AN_LINKTYPE = 1 << 17,        /* of a link type that is not decoded */
+    TSCOPE_AN_NO_TIME = 1 << 19,         /* a record without a time (pcapng's simple packet block): -1 in its row, that of
+                                            the frame before it in its flow */
+    TSCOPE_AN_FRAGMENT_CONFLICT = 1 << 20, /* a fragment that overlaps another with other bytes, or cannot belong to its
+                                            datagram; IPv4: what came first stands, IPv6: the datagram is given up */
     TSCOPE_AN_TCP_OVERLAP = 1 << 18      /* other bytes for a place in the stream that was filled before (flows only) */
 };
 
@@ -488,7 +492,9 @@ struct tscope_summary {
     uint64_t traces_taken;        /* flows whose trace pages went to others */
     uint64_t names_dropped;       /* names not kept because the store was full */
     uint64_t not_judged;          /* flows with a trigger in one direction only, cut payload or taken trace */
-    uint64_t anomaly_count[19];   /* by bit of enum tscope_anomaly */
+    uint64_t datagrams_complete;  /* put together from fragments */
+    uint64_t datagrams_incomplete; /* given up: too old, or too many at once */
+    uint64_t anomaly_count[21];   /* by bit of enum tscope_anomaly */
     int64_t first_ns;             /* of the first frame; -1 without any */
     int64_t last_ns;
     uint64_t n_notices;           /* all, also beyond those that are kept */

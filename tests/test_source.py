@@ -322,7 +322,7 @@ NOTHING = {
         "not_a_capture",
         r"not a capture: starts with 7f 45 4c 46 \(ELF\); pcap",
     ),
-    "modified": (b"\x34\xcd\xb2\xa1" + bytes(100), "not_a_capture", "modified pcap"),
+    "snoop": (b"snoop\0\0\0" + bytes(100), "not_a_capture", r"73 6e 6f 6f \(snoop\)"),
     "version": (DATA[:4] + b"\1\0\4\0" + DATA[8:], "unknown_version", r"version 1\.4 at offset 4; 2\.x is read"),
     "half a section": (b"".join(pcapng(SECTION))[:20], "truncated_header", "the file ends inside its header"),
 }

@@ -19,8 +19,8 @@ READ = "pcap, pcapng and gzip of them are read"
 FOREIGN = (
     (b"\x7fELF", "ELF"), (b"\x89PNG", "PNG"), (b"%PDF", "PDF"), (b"PK\x03\x04", "zip"), (b"snoo", "snoop"),
     (b"<?xm", "XML"), (b"BZh", "bzip2"), (b"\xfd7zX", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\x04\x22\x4d\x18", "lz4"), (b"\x1f\x8b", "gzip in gzip"), (b"\xa1\xb2\xcd\x34", "modified pcap"),
-    (b"\x34\xcd\xb2\xa1", "modified pcap"), (b"RTSS", "NetXRay"), (b"{", "JSON"), (b"\x80\x04", "pickle"),
+    (b"\x04\x22\x4d\x18", "lz4"), (b"\x1f\x8b", "gzip in gzip"), (b"RTSS", "NetXRay"), (b"{", "JSON"),
+    (b"\x80\x04", "pickle"),
 )  # fmt: skip
 
 LEVELS = {"time_jump": "warning", "evicted": "warning", "spill_failed": "warning"}

@@ -224,6 +224,15 @@ struct flow *flow_quoted(const struct tscope_scan *s, const struct packet *p)
     return f && s->clock.now <= f->deadline ? f : NULL;
 }
 
+/* Its time-out has passed; but a flow that began while a jump of the clock was still doubted counts from its own times. */
+static bool is_over(const struct tscope_scan *s, struct flow *f)
+{
+    int64_t last = f->side[0].last_ns > f->side[1].last_ns ? f->side[0].last_ns : f->side[1].last_ns;
+    if (!f->closed && last <= s->clock.now && s->clock.now - last < flow_timeout(f))
+        f->deadline = last + flow_timeout(f);
+    return s->clock.now > f->deadline;
+}
+
 struct flow *flow_of(struct tscope_scan *s, const struct packet *p)
 {
     struct flows *t = &s->flows;
@@ -231,7 +240,7 @@ struct flow *flow_of(struct tscope_scan *s, const struct packet *p)
     if (!slot.index)
         return start_flow(s, p);
     struct flow *f = flow_at(t, slot.index - 1);
-    if (s->clock.now > f->deadline)
+    if (s->clock.now > f->deadline && is_over(s, f))
         drop(s, f, f->closed ? TSCOPE_FINAL_CLOSED : TSCOPE_FINAL_IDLE);
     else if (flow_starts_anew(f, p))
         drop(s, f, TSCOPE_FINAL_REUSED);
@@ -257,8 +266,9 @@ static void expire(struct tscope_scan *s, struct wheel *w)
         struct flow *f = flow_at(&s->flows, index);
         if (f->deadline > s->clock.now + 300 * SECOND)  /* from before the clock was set back */
             f->deadline = s->clock.now + flow_timeout(f);
+        bool over = f->deadline < s->clock.now && is_over(s, f);
         wheel_add(w, index, f->deadline);
-        if (f->deadline < s->clock.now)
+        if (over)
             drop(s, f, f->closed ? TSCOPE_FINAL_CLOSED : TSCOPE_FINAL_IDLE);
     }
 }

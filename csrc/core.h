@@ -20,7 +20,8 @@ enum {
     MAX_BLOCK = 1 << 24,          /* pcapng: larger blocks are stepped over, not held */
     MAX_INTERFACES = 1 << 16,     /* per file; sections start anew in the format, not here */
     MAX_LAYERS = 16,              /* headers of one frame, tunnels and tags included */
-    MAX_EXTENSIONS = 16,          /* IPv6 extension headers of one packet */
+    MAX_IP_HEADERS = 4,           /* of these, IP headers: more is an attack or a loop, not a network */
+    MAX_EXTENSIONS = 128,         /* IPv6 extension headers of one packet: linear in its bytes, so this is generous */
     MAX_HELLO = 16384,            /* a ClientHello or request head that is reassembled; browsers send 2 KiB */
     MAX_NAME = 255,
     MAX_NOTICES = 64,
@@ -47,6 +48,8 @@ struct packet {
     uint32_t payload_length;      /* as declared */
     uint32_t seq, ack;
     uint32_t anomalies;
+    uint32_t fragment_id;
+    uint16_t fragment;            /* offset in bytes, and 1 where more follow; 0: no fragment.  Its bytes are `payload` */
     uint16_t flags, window;
     uint16_t options_digest;
     uint16_t ip_id;
@@ -57,6 +60,9 @@ struct packet {
     uint8_t ttl, tos, ip_flags;
     uint8_t from;                 /* which end of the key sent it */
     uint8_t has_ports;            /* TCP or UDP whose header was whole: belongs to a flow */
+    uint8_t tunnel;               /* enum tscope_tunnel: the innermost one that carries the packet */
+    uint8_t carrier;              /* the same while no IP header was found in it yet */
+    uint8_t outer_ip;             /* IP headers outside of this one */
     uint8_t quotes;               /* an ICMP error: key, from, seq, ack (IP ID) are those of the packet that it quotes */
     uint8_t outer[2][16];         /* and these its own source and destination, set only then */
     int64_t time_ns;
@@ -139,6 +145,15 @@ enum layer {
 enum layer layer_of_link(uint32_t link_type);
 enum layer layer_of_ethertype(uint16_t type);
 enum layer layer_of_ip_protocol(uint8_t protocol, struct packet *p);
+/* The layer behind a UDP header, for the ports at which tunnels are received; LAYER_NONE elsewhere. */
+enum layer layer_of_udp_port(const struct packet *p);
+/* What another file's decoder goes on with. */
+enum layer layer_link_cut(struct packet *p);
+enum layer layer_by_ethertype(uint16_t type, struct packet *p);
+/* Decodes on from any layer to the innermost packet. */
+void decode_rest(enum layer layer, struct cursor *c, struct packet *p);
+/* Puts the ends of a decoded packet in order and hashes them. */
+void decode_key(struct packet *p, const struct hash_key *key);
 /* Fills *p from the record; p->frame is the caller's. */
 void decode(const struct record *r, const struct interface *i, const struct hash_key *key, struct packet *p);
 

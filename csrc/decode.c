@@ -2,21 +2,6 @@
  * A decoder that meets something odd sets an anomaly bit and ends the loop; what was decoded before it stands. */
 #include "core.h"
 
-/* A switch and not a table of functions: the linker's optimizer can then put the common ones in line. */
-static inline enum layer decode_layer(enum layer layer, struct cursor *c, struct packet *p)
-{
-    switch (layer) {
-#define LAYER(id, function)                                                                                            \
-    case LAYER_##id:                                                                                                   \
-        return function(c, p);
-#include "layers.def"
-#undef LAYER
-    case LAYER_NONE:
-        break;
-    }
-    return LAYER_NONE;
-}
-
 enum layer layer_of_link(uint32_t link_type)
 {
     switch (link_type) {
@@ -28,10 +13,40 @@ enum layer layer_of_link(uint32_t link_type)
     case 12: case 14: case 101: /* RAW, and what BSDs wrote for it */
     case 228: case 229:         /* IPV4, IPV6 */
         return LAYER_RAW;
+    case 9: case 50:            /* PPP, PPP_HDLC */
+        return LAYER_PPP;
+    case 51:                    /* PPP_ETHER */
+        return LAYER_PPPOE;
+    case 104:
+        return LAYER_HDLC;
+    case 105:
+        return LAYER_WLAN;
+    case 107:
+        return LAYER_FRAME_RELAY;
     case 113:
         return LAYER_SLL;
+    case 117:
+        return LAYER_PFLOG;
+    case 119:
+        return LAYER_PRISM;
+    case 127:
+        return LAYER_RADIOTAP;
+    case 163:
+        return LAYER_AVS;
+    case 192:
+        return LAYER_PPI;
+    case 204:
+        return LAYER_PPP_DIR;
+    case 239:
+        return LAYER_NFLOG;
+    case 242:
+        return LAYER_IPOIB;
+    case 258: case 149:         /* PKTAP, and the number that macOS itself writes */
+        return LAYER_PKTAP;
     case 276:
         return LAYER_SLL2;
+    case 281:
+        return LAYER_BRCM;
     default:
         return LAYER_NONE;
     }
@@ -39,35 +54,63 @@ enum layer layer_of_link(uint32_t link_type)
 
 enum layer layer_of_ethertype(uint16_t type)
 {
-    switch (type) {
-    case 0x0800:
+    if (type == 0x0800)         /* these two before all: the search for the others takes several steps */
         return LAYER_IPV4;
-    case 0x86dd:
+    if (type == 0x86dd)
         return LAYER_IPV6;
-    case 0x8100: case 0x88a8: case 0x9100:
+    switch (type) {
+    case 0x8100: case 0x88a8: case 0x9100: case 0x9200: case 0x9300:
         return LAYER_VLAN;
+    case 0x8847: case 0x8848:
+        return LAYER_MPLS;
+    case 0x8864:
+        return LAYER_PPPOE;
+    case 0x880b:
+        return LAYER_PPP;
+    case 0x6558:                /* transparent Ethernet bridging */
+        return LAYER_ETHERNET;
+    case 0x88e7:
+        return LAYER_PBB;
+    case 0x893f:
+        return LAYER_ETAG;
+    case 0x8926:                /* VN-Tag */
+        return LAYER_TAG4;
+    case 0x8870:                /* LLC in a jumbo frame */
+        return LAYER_LLC;
     default:
-        return LAYER_NONE;
+        return type < 1536 ? LAYER_LLC : LAYER_NONE;
     }
 }
 
 enum layer layer_of_ip_protocol(uint8_t protocol, struct packet *p)
 {
     p->protocol = protocol;
-    switch (protocol) {
-    case 6:
+    if (protocol == 6)
         return LAYER_TCP;
-    case 17:
+    if (protocol == 17)
         return LAYER_UDP;
+    switch (protocol) {
     case 1: case 58:
         return LAYER_ICMP;
+    case 4:
+        p->carrier = TSCOPE_TUNNEL_IP_IN_IP;
+        return LAYER_IPV4;
+    case 41:
+        p->carrier = p->ip_version == 4 ? TSCOPE_TUNNEL_6IN4 : TSCOPE_TUNNEL_IP_IN_IP;
+        return LAYER_IPV6;
+    case 47:
+        return LAYER_GRE;
+    case 51:
+        return LAYER_AH;
+    case 137:                   /* RFC 4023 */
+        return LAYER_MPLS;
     default:
         p->anomalies |= TSCOPE_AN_TRANSPORT_OTHER;
         return LAYER_NONE;
     }
 }
 
-static bool is_in_order(const struct flow_key *k)
+static inline bool is_in_order(const struct flow_key *k)
 {
     uint64_t a[2], b[2];
     memcpy(a, k->address[0], 16);
@@ -80,7 +123,7 @@ static bool is_in_order(const struct flow_key *k)
 }
 
 /* One of the ends comes first, always the same one, so that both directions of a flow have the same key. */
-static void order_key(struct packet *p, const struct hash_key *key)
+static inline void order_key(struct packet *p, const struct hash_key *key)
 {
     struct flow_key *k = &p->key;
     if (!is_in_order(k)) {
@@ -104,6 +147,22 @@ static void start(struct packet *p, const struct record *r, const struct interfa
     p->vlan = 0xffff;
 }
 
+static inline void set_key(struct packet *p, const struct hash_key *key)
+{
+    if (p->has_ports) {
+        p->key.port[0] = p->source_port;
+        p->key.port[1] = p->destination_port;
+        p->key.protocol = p->protocol;
+    }
+    if (p->has_ports || p->quotes)
+        order_key(p, key);
+}
+
+void decode_key(struct packet *p, const struct hash_key *key)
+{
+    set_key(p, key);
+}
+
 /* Nearly all frames are Ethernet, IP, TCP or UDP: these are called where they are expected, and need no dispatch. */
 static enum layer decode_common(enum layer layer, struct cursor *c, struct packet *p)
 {
@@ -125,20 +184,9 @@ void decode(const struct record *r, const struct interface *i, const struct hash
     struct cursor c = cursor_over(r->data, r->captured_length);
     start(p, r, i);
     enum layer layer = decode_common((enum layer)i->layer, &c, p);
-    for (unsigned depth = 3; layer != LAYER_NONE; depth++) {
-        if (depth == MAX_LAYERS) {
-            p->anomalies |= TSCOPE_AN_DEPTH;
-            break;
-        }
-        layer = decode_layer(layer, &c, p);
-    }
+    if (layer != LAYER_NONE)
+        decode_rest(layer, &c, p);
     if (i->layer == LAYER_NONE)
         p->anomalies = TSCOPE_AN_LINKTYPE;
-    if (p->has_ports) {
-        p->key.port[0] = p->source_port;
-        p->key.port[1] = p->destination_port;
-        p->key.protocol = p->protocol;
-    }
-    if (p->has_ports || p->quotes)
-        order_key(p, key);
+    set_key(p, key);
 }

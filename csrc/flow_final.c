@@ -110,6 +110,7 @@ static void set_row(const struct tscope_scan *s, const struct flow *f, struct ts
     row->protocol = f->key.protocol;
     row->ip_version = f->ip_version;
     row->vlan = f->vlan;
+    row->tunnel = f->tunnel;
     row->interface = f->interface;
     row->client_by = f->client_by;
     row->anomalies = f->anomalies;

@@ -202,6 +202,7 @@ static struct flow *start_flow(struct tscope_scan *s, const struct packet *p)
     f->first_ns = p->time_ns;
     f->interface = p->interface;
     f->vlan = p->vlan;
+    f->tunnel = p->tunnel;
     f->ip_version = p->ip_version;
     f->syn_ns = f->syn_ack_ns = f->rtt_server_ns = f->rtt_client_ns = f->answer_ns = TSCOPE_NO_NS;
     f->trace_first = f->trace_last = NONE;

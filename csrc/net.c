@@ -19,13 +19,25 @@ static void map_address(uint8_t out[16], const uint8_t *ipv4)
 static void limit_to(struct cursor *c, struct packet *p, size_t claimed)
 {
     size_t have = cursor_left(c);
-    p->payload_length = (uint32_t)claimed;
     if (claimed > have) {
         p->anomalies |= TSCOPE_AN_PAYLOAD_CUT;
-        if (p->captured_length >= p->wire_length)
+        if (p->captured_length >= p->wire_length) {
             p->anomalies |= TSCOPE_AN_IP_HEADER;
+            claimed = have;
+        }
     }
+    p->payload_length = (uint32_t)claimed;
     cursor_limit(c, claimed);
+}
+
+/* A part of a datagram: kept as it is until the others are there (fragments.c). */
+enum layer decode_fragment(struct cursor *c, struct packet *p)
+{
+    p->payload = c->at;
+    p->payload_have = (uint32_t)cursor_left(c);
+    if (p->ip_version == 4)
+        p->fragment_id = p->ip_id;
+    return ip_odd(p, TSCOPE_AN_IP_FRAGMENT);
 }
 
 enum layer decode_ipv4(struct cursor *c, struct packet *p)
@@ -53,8 +65,10 @@ enum layer decode_ipv4(struct cursor *c, struct packet *p)
     if (!cursor_skip(c, header - 20))
         return ip_odd(p, TSCOPE_AN_IP_CUT);
     limit_to(c, p, total - header);
-    if (fragment & 0x3fff)
-        return ip_odd(p, TSCOPE_AN_IP_FRAGMENT);
+    if (fragment & 0x3fff) {
+        p->fragment = (uint16_t)(fragment << 3 | (fragment & 0x2000 ? 1 : 0));
+        return LAYER_FRAGMENT;
+    }
     return layer_of_ip_protocol(h[9], p);
 }
 
@@ -87,16 +101,24 @@ static enum layer after_extensions(struct cursor *c, struct packet *p, uint8_t n
         if (!h || n == MAX_EXTENSIONS)
             return ip_odd(p, TSCOPE_AN_IP6_EXTENSION);
         size_t length = extension_length(next, h);
-        if (next == 44 && (load_be16(h + 2) & 0xfff9)) {
-            p->protocol = h[0];
-            return ip_odd(p, TSCOPE_AN_IP_FRAGMENT);
-        }
         if (!cursor_skip(c, length))
             return ip_odd(p, TSCOPE_AN_IP6_EXTENSION);
         p->payload_length -= length < p->payload_length ? (uint32_t)length : p->payload_length;
+        if (next == 44 && (load_be16(h + 2) & 0xfff9)) {
+            p->protocol = h[0];
+            p->fragment = load_be16(h + 2) & 0xfff9;
+            p->fragment_id = load_be32(h + 4);
+            return LAYER_FRAGMENT;
+        }
         next = h[0];
     }
     return layer_of_ip_protocol(next, p);
+}
+
+/* What stands in a datagram that was put together from fragments. */
+enum layer decode_ip_rest(struct cursor *c, struct packet *p)
+{
+    return p->ip_version == 6 ? after_extensions(c, p, p->protocol) : layer_of_ip_protocol(p->protocol, p);
 }
 
 enum layer decode_ipv6(struct cursor *c, struct packet *p)
@@ -112,5 +134,5 @@ enum layer decode_ipv6(struct cursor *c, struct packet *p)
     memcpy(p->key.address, h + 8, 32);
     size_t length = load_be16(h + 4);
     limit_to(c, p, length ? length : cursor_left(c));  /* 0: jumbo or offload */
-    return after_extensions(c, p, h[6]);
+    return is_extension(h[6]) ? after_extensions(c, p, h[6]) : layer_of_ip_protocol(h[6], p);
 }

@@ -131,7 +131,8 @@ static void emit_packet(struct tscope_scan *s, const struct packet *p, uint64_t 
         .ack = p->ack, .interface = p->interface, .anomalies = p->anomalies,
         .ip_id = p->ip_version == 4 ? p->ip_id : UINT32_MAX, .source_port = p->source_port,
         .destination_port = p->destination_port, .flags = p->flags, .window = p->window, .link_type = p->link_type,
-        .vlan = p->vlan, .protocol = p->protocol, .ip_version = p->ip_version, .ttl = p->ttl, .tos = p->tos};
+        .vlan = p->vlan, .protocol = p->protocol, .ip_version = p->ip_version, .ttl = p->ttl, .tos = p->tos,
+        .tunnel = p->tunnel, .outer_ip = p->outer_ip};
     memcpy(row->source, p->quotes ? p->outer[0] : packet_source(p), 16);
     memcpy(row->destination, p->quotes ? p->outer[1] : packet_destination(p), 16);
 }

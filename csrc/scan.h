@@ -116,6 +116,7 @@ struct flow {
     uint32_t interface;
     uint16_t name_length, vlan;
     uint8_t name_from;
+    uint8_t tunnel;
     uint8_t ip_version;
     uint8_t icmp_rows;
     uint8_t history_length;

@@ -92,6 +92,13 @@ enum tscope_tcp_flag {
     TSCOPE_ACK = 0x10, TSCOPE_URG = 0x20, TSCOPE_ECE = 0x40, TSCOPE_CWR = 0x80
 };
 
+/* What carried the innermost IP packet. */
+enum tscope_tunnel {
+    TSCOPE_TUNNEL_NONE = 0, TSCOPE_TUNNEL_GRE = 1, TSCOPE_TUNNEL_ERSPAN = 2, TSCOPE_TUNNEL_VXLAN = 3,
+    TSCOPE_TUNNEL_GENEVE = 4, TSCOPE_TUNNEL_GTP_U = 5, TSCOPE_TUNNEL_IP_IN_IP = 6, TSCOPE_TUNNEL_6IN4 = 7,
+    TSCOPE_TUNNEL_TEREDO = 8, TSCOPE_TUNNEL_MPLS = 9, TSCOPE_TUNNEL_PPPOE = 10, TSCOPE_TUNNEL_L2TP = 11
+};
+
 /* One frame as decoded: a row of the packets table. */
 struct tscope_packet {
     uint64_t frame;
@@ -117,6 +124,9 @@ struct tscope_packet {
     uint8_t ip_version;
     uint8_t ttl;
     uint8_t tos;
+    uint8_t tunnel;               /* enum tscope_tunnel; addresses and all else are those of the innermost IP packet */
+    uint8_t outer_ip;             /* IP headers around that one */
+    uint8_t reserved[6];
 };
 
 /* ---------------------------------------------------------------- flows */
@@ -244,6 +254,7 @@ struct tscope_flow {
     uint8_t ttl_min[2];           /* over its packets that are not resets */
     uint8_t ttl_max[2];
     char history[18];             /* Zeek's letters, NUL-terminated */
+    uint8_t tunnel;               /* enum tscope_tunnel, of its first packet */
 };
 
 enum tscope_trace_what {

@@ -68,6 +68,15 @@ enum layer decode_tcp(struct cursor *c, struct packet *p)
     return LAYER_NONE;
 }
 
+/* One bit for each port modulo 64 that layer_of_udp_port knows: most datagrams need not ask it. */
+static bool may_be_tunnel(const struct packet *p)
+{
+    const uint64_t known = 1ull << 4789 % 64 | 1ull << 4790 % 64 | 1ull << 8472 % 64 | 1ull << 6081 % 64 |
+                           1ull << 6635 % 64 | 1ull << 1701 % 64 | 1ull << 2152 % 64 | 1ull << 3544 % 64;
+    return (known >> (p->source_port & 63) | known >> (p->destination_port & 63)) & 1 ||
+           (p->payload_have && *p->payload >> 4 == 6);
+}
+
 enum layer decode_udp(struct cursor *c, struct packet *p)
 {
     const uint8_t *h = cursor_take(c, 8);
@@ -85,7 +94,7 @@ enum layer decode_udp(struct cursor *c, struct packet *p)
     cursor_limit(c, length - 8);
     p->payload_length = (uint32_t)length;
     set_payload(c, p, 8);
-    return LAYER_NONE;
+    return may_be_tunnel(p) ? layer_of_udp_port(p) : LAYER_NONE;
 }
 
 /* Errors quote the packet that drew them; ICMPv6 numbers its errors below 128. */

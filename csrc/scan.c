@@ -49,6 +49,8 @@ int tscope_new(const struct tscope_options *options, struct tscope_scan **scan)
     if (!code)
         code = traces_init(&s->traces, s->options.trace_bytes);
     if (!code)
+        code = fragments_init(s);
+    if (!code)
         code = transactions_init(s);
     if (!code)
         code = context_init(s);
@@ -70,6 +72,7 @@ void tscope_free(struct tscope_scan *s)
     transactions_end(s);
     context_end(s);
     candidates_end(&s->candidates);
+    fragments_end(s);
     mem_free(s->output.packets);
     mem_free(s->output.flows);
     mem_free(s->output.text);
@@ -149,6 +152,8 @@ static void take_packet(struct tscope_scan *s, struct packet *p)
         flows_expire(s);
         transactions_expire(s);
     }
+    if (!p->has_ports && p->fragment)
+        fragments_take(s, p);
     if (p->ip_version)
         s->sum.packets++;
     if (p->has_ports) {

@@ -179,6 +179,14 @@ struct transactions {
     uint64_t started, evicted;
 };
 
+/* ---------------------------------------------------------------- fragments (fragments.c) */
+
+struct fragments {
+    struct table datagrams;       /* that wait for their other fragments */
+    size_t bytes;                 /* held by all of them */
+    uint8_t *whole;               /* the latest one that was completed: packets point into it */
+};
+
 /* ---------------------------------------------------------------- the scan */
 
 struct output {
@@ -198,6 +206,7 @@ struct tscope_scan {
     struct transactions transactions;
     struct context context;
     struct candidates candidates;
+    struct fragments fragments;
     struct output output;
     struct tscope_notice notices[MAX_NOTICES];
     struct tscope_summary sum;
@@ -302,6 +311,12 @@ void context_transaction(struct tscope_scan *s, const struct tscope_transaction 
                          const uint8_t *name);
 void context_of_transaction(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
                             const uint8_t *text, struct tscope_transaction_context *out);
+
+/* fragments.c */
+int fragments_init(struct tscope_scan *s);
+void fragments_end(struct tscope_scan *s);
+/* A fragment, kept; where it completes its datagram the packet becomes that, until the next call. */
+void fragments_take(struct tscope_scan *s, struct packet *p);
 
 /* candidates.c */
 void candidates_init(struct candidates *c);

@@ -65,7 +65,7 @@ enum tscope_anomaly {
     TSCOPE_AN_IP_CUT = 1 << 2,
     TSCOPE_AN_IP_VERSION = 1 << 3,
     TSCOPE_AN_IP_HEADER = 1 << 4,        /* header length or total length cannot be true */
-    TSCOPE_AN_IP_FRAGMENT = 1 << 5,      /* a fragment: no transport header can be trusted from it */
+    TSCOPE_AN_IP_FRAGMENT = 1 << 5,      /* a fragment; what it carries stands in the row of the one that completes it */
     TSCOPE_AN_IP6_EXTENSION = 1 << 6,    /* chain of extension headers cut, too long or malformed */
     TSCOPE_AN_TRANSPORT_CUT = 1 << 7,    /* by the snap length */
     TSCOPE_AN_TCP_HEADER = 1 << 8,       /* data offset cannot be true */

@@ -87,7 +87,7 @@ enum layer decode_udp(struct cursor *c, struct packet *p)
     size_t length = load_be16(h + 4);
     if (length == 0)                                   /* jumbo, or offload */
         length = p->payload_length;
-    if (length < 8 || length > p->payload_length) {
+    if (length < 8 || (length > p->payload_length && !p->fragment)) {   /* a first fragment is less than its datagram */
         p->anomalies |= TSCOPE_AN_UDP_LENGTH;
         length = p->payload_length < 8 ? 8 : p->payload_length;
     }

@@ -155,6 +155,16 @@ class Capture:
         found = self._core.notices() if self._core else []
         return [*self._source.notices, *(notices.notice(raw, self._source.name) for raw in found)]
 
+    @property
+    def format(self) -> str | None:
+        """ "pcap" or "pcapng", as far as the file was read; None before that."""
+        return core.CONTAINERS[self._core.summary().container] if self._core else None
+
+    @property
+    def link_types(self) -> list[int]:
+        """LINKTYPE_ number of each interface that was described so far; pcapng numbers them on over its sections."""
+        return self._core.link_types() if self._core else []
+
     def close(self) -> None:
         """Close what was opened here.  Batches and tables stay valid: they own their rows."""
         self._source.close()

@@ -84,6 +84,14 @@ class Core:
                 return out
             out.append(notice)
 
+    def link_types(self) -> list[int]:
+        """Link type of each interface, in the order in which the capture describes them."""
+        link_type, snap_length = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        out: list[int] = []
+        while lib.tscope_interface(self._scan, len(out), link_type, snap_length) == OK:
+            out.append(int(link_type[0]))
+        return out
+
     def close(self) -> None:
         """Free everything; batches that were taken stay."""
         ffi.release(self._scan)

@@ -155,7 +155,7 @@ def record(row: Any, text: bytes, capture: str, seen_from: str) -> FlowRecord:
         client_by=word("tscope_client_by", int(row["client_by"])),
         community_id=community_id(int(row["protocol"]), client, server, *ports),
         vlan=None if vlan == NO_VLAN else vlan,
-        tunnel=word("TSCOPE_TUNNEL_", tunnel) if (tunnel := int(row["tunnel"])) else None,
+        tunnel=word("tscope_tunnel", tunnel) if (tunnel := int(row["tunnel"])) else None,
         packets_to_server=int(row["packets"][0]),
         packets_to_client=int(row["packets"][1]),
         bytes_to_server=int(row["bytes"][0]),

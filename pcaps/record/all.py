@@ -125,6 +125,8 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
                     return (there, there - 1) if two else (there,)
 
                 view = compare.View(output.vantage, frames(link, kept), comparison, offset)
+                view.one_way = any(isinstance(e, containers.OneWay) for e in output.edits)
+                view.cut = snap if 0 < snap < 200 else 0
                 found, counts = compare.labels(view, scenario.jobs, workers.results, scenario.rules, said)
                 path = ready / f"{scenario.name}{output.suffix}{containers.suffix(output.container)}"
                 containers.write(path, link, kept, output.container, snap)

@@ -3,7 +3,7 @@
 import ipaddress
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from boxes import DOWN, UP, Box, Inject, Log
@@ -127,7 +127,7 @@ class Poisoner(Box):
 
     log: Log
     rng: random.Random
-    listed: dict[str, Family]
+    listed: Mapping[str, Family]
     replaces: bool = False
     active: bool = False
     name: str = "poisoner"

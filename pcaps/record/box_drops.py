@@ -1,7 +1,7 @@
 """Boxes in the path that let packets vanish, one for each published behaviour (catalogue ids)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from box_resets import Forged, build
 from boxes import DOWN, UP, Box, Heads, Inject, Log
@@ -37,7 +37,7 @@ class NameDropper(Box):
 
     name = "name_dropper"
 
-    def __init__(self, log: Log, rng: random.Random, listed: dict[str, Law], residual: float = 0.0) -> None:
+    def __init__(self, log: Log, rng: random.Random, listed: Mapping[str, Law], residual: float = 0.0) -> None:
         super().__init__(log, rng)
         self.listed = listed
         self.residual = residual

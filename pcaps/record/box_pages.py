@@ -1,7 +1,7 @@
 """Injectors of pages and redirects in answer to a request, one for each published behaviour (catalogue ids)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from box_resets import Forged, build
 from boxes import DOWN, UP, Box, Inject, Log, host_name
@@ -89,7 +89,7 @@ class Pager(Box):
 
     name = "pager"
 
-    def __init__(self, log: Log, rng: random.Random, listed: dict[str, Family], replaces: bool = False) -> None:
+    def __init__(self, log: Log, rng: random.Random, listed: Mapping[str, Family], replaces: bool = False) -> None:
         super().__init__(log, rng)
         self.listed = listed
         self.replaces = replaces
@@ -100,7 +100,7 @@ class Pager(Box):
             return True
         flow = packet.key(True)
         name = host_name(packet.payload)
-        if self.active and name in self.listed and flow not in self.hit:
+        if self.active and name is not None and name in self.listed and flow not in self.hit:
             self.hit.add(flow)
             family = self.listed[name]
             self.log.packet(now, self.name, "trigger", flow, packet.raw, direction, name=name, family=family.__name__)

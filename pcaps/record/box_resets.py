@@ -6,7 +6,7 @@ that the header fields of one family hang together as described and everything e
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from boxes import DOWN, UP, Box, Heads, Inject, Log
@@ -234,7 +234,9 @@ class ResetBox(Box):
 
     name = "reset_box"
 
-    def __init__(self, log: Log, rng: random.Random, listed: dict[str, list[Family]], residual: float = 0.0) -> None:
+    def __init__(
+        self, log: Log, rng: random.Random, listed: Mapping[str, Sequence[Family]], residual: float = 0.0
+    ) -> None:
         super().__init__(log, rng)
         self.listed = listed
         self.residual = residual
@@ -252,7 +254,7 @@ class ResetBox(Box):
             return True
         triple = (packet.src, packet.dst, packet.dport)
         end, family = self.until.get(triple, (0.0, type_1))
-        if name in self.listed:
+        if name is not None and name in self.listed:
             family = self.rng.choice(self.listed[name])
             if self.residual:
                 self.until[triple] = (now + self.residual, family)
@@ -353,11 +355,11 @@ class Copier(Box):
             model, trip = self.seen[flow]
             self.log.packet(now, self.name, "trigger", flow, packet.raw, direction, family="copies_everything")
             # A Linux server that resets by itself: RST+ACK, DF, IP ID 0, the window of its buffer.
-            forged = Forged(DOWN, RST | ACK, model.ttl, 0, True, 64, wait=trip + 0.0008)
+            forged = Forged(DOWN, RST | ACK, model.ttl, 0, True, 64, wait=trip + 0.0008 + self.rng.uniform(0, 0.001))
             raw = build(packet, direction, forged)
             self.log.packet(now + forged.wait, self.name, "inject", flow, raw, DOWN, family="copies_everything")
             inject(raw, DOWN, forged.wait)
-        if flow in self.hit and direction == UP:
+        if flow in self.hit:
             self.log.packet(now, self.name, "swallow", flow, packet.raw, direction)
             return False
         return True

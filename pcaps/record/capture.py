@@ -59,6 +59,7 @@ class Record:
     time_ns: int
     data: bytes
     length: int  # on the wire
+    shift_ns: int = 0  # by which the capturing clock was wrong
 
 
 def records(path: Path) -> tuple[int, list[Record]]:

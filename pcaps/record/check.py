@@ -249,15 +249,19 @@ class Checker:
         self.want(label["quality"] in ("A", "B", "C"), f"{who}: quality {label['quality']}")
         if kind in ("none", "insufficient"):
             self.want(not injected, f"{who}: forged frames in a flow without forgery")
-            if not self.edits:
+            if not self.edits and not label["why"].startswith(("forged_elsewhere", "swallowed_elsewhere")):
                 self.lookalike(who, label["why"].split(":")[0], flow, client, server)
             return
-        if not self.edits and kind != "ip_block" and self.index["vantage"] != "server":
+        if not self.edits and label["name"] and kind != "ip_block" and self.index["vantage"] != "server":
             self.want(label["name"] in flow.names, f"{who}: name {label['name']} not in {sorted(flow.names)}")
         self.want(kind in FORGERIES or not [f for f in injected if f.length and f.tcp], f"{who}: forged data")
         theirs = [f for f in flow.sent(server) if f not in injected and not f.error]
         first = injected[0].number if injected and kind != "dns_forgery" else 0
         later = [f for f in genuine if injected and f.number > first and not f.flags & RST]
+        cut = "Snap(size=96)" in self.edits
+        if cut and kind in ("dns_forgery", "blockpage"):
+            self.want(label["quality"] == "C", f"{who}: quality {label['quality']} of what is cut off")
+            return
         if kind in ("rst_injection", "blockpage", "dns_forgery"):
             self.want(bool(injected), f"{who}: no forged frame")
             senders = {f.src for f in injected}
@@ -266,7 +270,8 @@ class Checker:
                 (label["quality"] == "A") == bool(later), f"{who}: quality {label['quality']}, later {len(later)}"
             )
         if kind == "rst_injection":
-            self.want(all(f.flags & RST for f in injected), f"{who}: a forged frame is no reset")
+            self.want(any(f.flags & RST for f in injected), f"{who}: no forged frame is a reset")
+            self.want(all(f.flags & (RST | FIN) for f in injected), f"{who}: a forged frame is no reset")
         elif kind == "blockpage":
             self.want(any(f.length or f.flags & FIN for f in injected), f"{who}: a page without a byte")
         elif kind == "dns_forgery":
@@ -291,7 +296,8 @@ class Checker:
             if kind != "quic_drop":
                 end = (start.seq + start.length) & 0xFFFFFFFF
                 proof = [f for f in theirs if f.time > start.time + 1 and f.flags & ACK and less(f.ack, end)]
-                right = (label["quality"] == "A") == bool(proof) or bool(injected)
+                stepped = any(edit.startswith("ClockStep") for edit in self.edits)
+                right = (label["quality"] == "A") == bool(proof) or bool(injected) or stepped
                 self.want(right, f"{who}: quality {label['quality']}, {len(proof)} proofs")
         elif kind == "throttling" and label["quality"] != "C":
             best = max(map(self.rate, self.others(label, server)), default=0.0)

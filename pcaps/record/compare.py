@@ -8,7 +8,7 @@ interferer is one of our own boxes, its log must say the same.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from boxes import Heads
@@ -22,6 +22,7 @@ SLOW = 10.0  # seconds on the way at most
 LATE = 1.0
 CONTROL_SECONDS = 60.0
 MOVED = 40_000  # bytes that a control flow must have carried to show that the server is not slow
+CONTENT = ("dns_forgery", "blockpage", "tls_mitm")  # told by what frames say
 BY_LINE = ("lose", "outage", "expire")
 OTHER = {"client": "server", "server": "client"}
 
@@ -197,6 +198,8 @@ class View:
         return None
 
     slowed: frozenset[FlowKey] = frozenset()
+    one_way: bool = False
+    cut: int = 0  # bytes that each frame keeps in the file, where they are too few for names and answers
 
 
 def trigger(flow: Flow, mechanism: str, view: View) -> Frame | None:
@@ -224,14 +227,18 @@ def claim(view: View, flow: Flow, rule: Rule, name: str | None, twin: bool) -> d
     family = f" Family '{log['family']}'." if log and "family" in log else ""
     said = f"{rule.why}: {done}.{family}"
     telling = rule.by_rule_alone or rule.mechanism == "throttling" or forged
-    if view.vantage == "server" and not telling:
+    if start and start.packet.flags & SYN:
+        name = None  # nobody had said it yet
+    if not telling and (view.vantage == "server" or any(facts.forged.values())):
         seen = view.genuine(flow, "server")[-8:]
         if any(facts.swallowed.values()):
             why = f"swallowed_elsewhere: {said} Here its absence is all there is."
             return entry(flow, name, "insufficient", "A", None, why, None, seen) | {"accept": [rule.mechanism]}
         why = f"forged_elsewhere: {said} Nothing of it came here."
         return entry(flow, name, "none", "A", start, why, None, seen) | {"accept": [rule.mechanism]}
-    if not flow.of("client") or (rule.mechanism in ("sni_drop", "http_drop") and not start):
+    # Absence counts only in a direction that was captured.
+    blind = not telling and (view.one_way or not start)
+    if blind or (not flow.of("client") and not forged):
         why = f"not_in_this_file: {said} The frames that would show it are not in this file."
         return entry(flow, name, "insufficient", "A", None, why) | {"accept": [rule.mechanism, "none"]}
     when = start.time if start else flow.frames[0].time
@@ -275,10 +282,13 @@ def claim(view: View, flow: Flow, rule: Rule, name: str | None, twin: bool) -> d
         quality, why = "B", f"no proof in the flow; the client's flow from port {control.key[2]} shows the difference"
     else:
         quality, why = "C", "no proof in the flow and no other flow to hold it against"
+    if view.cut and rule.mechanism in CONTENT:
+        quality, why = "C", f"frames are cut to {view.cut} bytes, what would tell is cut off"
+        rule = replace(rule, accept=(*rule.accept, "none"))
     label = entry(flow, name, rule.mechanism, quality, start, f"{said} {why}.", [f.number for f in injected], proof)
     if also:
         label["injected_also"] = sorted(f.number for f in also)
-    accept = [*rule.accept, *(["insufficient"] if quality != "A" else [])]
+    accept = [*rule.accept, *(["insufficient"] if quality != "A" or not start else [])]
     return label | ({"accept": accept} if accept else {})
 
 

@@ -67,7 +67,7 @@ class ClockStep:
 
     def apply(self, records: list[Record], link: int, rng: random.Random) -> list[Record]:
         when = records[0].time_ns + self.at * SECOND
-        return [replace(r, time_ns=r.time_ns + int(self.by * SECOND)) if r.time_ns >= when else r for r in records]
+        return [replace(r, shift_ns=int(self.by * SECOND)) if r.time_ns >= when else r for r in records]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def write(path: Path, link: int, records: list[Record], container: str, snap: in
     parts = [struct.pack(order + "LHHlLLL", magic, 2, 4, 0, 0, snap or 262144, link)]
     for record in records:
         kept = record.data[:snap] if snap else record.data
-        seconds, rest = divmod(record.time_ns, SECOND)
+        seconds, rest = divmod(record.time_ns + record.shift_ns, SECOND)
         parts.append(struct.pack(order + "LLLL", seconds, rest // unit, len(kept), record.length) + kept)
     data = b"".join(parts)
     if base == "pcapng":

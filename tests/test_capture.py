@@ -109,13 +109,17 @@ def test_batches(rows: int) -> None:
     assert len(sizes) == -(-FRAMES // rows)
 
 
-class Bytewise(io.BytesIO):
+class Pieces(io.BytesIO):
+    """A file that gives few bytes at a time."""
+
+    size = 1
+
     def read(self, size: int | None = -1) -> bytes:
-        return super().read(1)
+        return super().read(self.size)
 
 
 def test_batches_do_not_depend_on_the_pieces() -> None:
-    with ts.open_capture(Bytewise(DATA), batch_packets=4) as capture:
+    with ts.open_capture(Pieces(DATA), batch_packets=4) as capture:
         assert [len(batch) for batch in capture] == [4, 4, 4, 4, 3]
 
 
@@ -159,11 +163,15 @@ def test_read_once() -> None:
 
 def test_close_ends_iteration() -> None:
     """Nothing more is read, and nothing is called cut."""
-    capture = ts.open_capture(Bytewise(DATA), batch_packets=4)
+    capture = ts.open_capture(DEMO, batch_packets=1000)
     rows = iter(capture)
-    next(rows)
+    for _ in range(3):
+        next(rows)
     capture.close()
-    assert list(rows) == [] and capture.notices == []
+    list(rows)  # what had been read before
+    assert capture.notices == []
+    with pytest.raises(ValueError, match="iterate to the end first"):
+        _ = capture.flows
 
 
 def test_limit() -> None:

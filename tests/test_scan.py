@@ -13,7 +13,7 @@ import tamperscope as ts
 from build import ANSWER, REQUEST, Frames, Talk, opened
 from corpus import DEMO
 from records import check
-from tamperscope import core, flows
+from tamperscope import core, flows, judge
 from tamperscope.fingerprint import INJECTED, MARK_SENDS_AFTER_RST, Candidates, Fingerprinter, Observation
 from tamperscope.fingerprinters import ALL
 from tamperscope.model import Finding, FlowRecord
@@ -367,3 +367,23 @@ def test_words_of_the_header() -> None:
     """Every number that a record can hold has a word that its schema knows."""
     assert set(flows.FINAL_BY) == set(core.enum_words("tscope_final_by"))
     assert core.enum_words("tscope_outcome")[2] == "reset"
+
+
+def test_votes_are_counted_as_the_core_does() -> None:
+    """The vantage of flow records and that of findings rest on one rule."""
+    counting = core.Core(core.FLOWS)
+    counting.feed(DEMO.read_bytes())
+    counting.end()
+    votes = flows.Votes()
+    while batch := counting.take(core.FLOWS):
+        for row in batch.table("flows", "tscope_flow", "n_flows"):
+            votes.add(row)
+    assert votes.counts == list(counting.summary().vantage) and sum(votes.counts) > 200
+
+
+@pytest.mark.parametrize("fact", judge.LIMITS)
+def test_limits_of_a_finding(fact: str) -> None:
+    """Each fact that limits what can be said of a flow is said, and nothing but those."""
+    assert judge._limits(core.constant(fact)) == [judge.LIMITS[fact]]
+    assert judge._limits(core.constant("FACT_SYN") | core.constant("FACT_HANDSHAKE")) == []
+    assert len(judge._limits(0xFFFFFFFF)) == len(judge.LIMITS) == 8

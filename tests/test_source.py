@@ -183,6 +183,8 @@ def test_nothing_stays_open(path: pathlib.Path) -> None:
     early.close()
     with scan(path), pytest.raises(CaptureError) as refused:
         scan(path.parent / "bad")
+    with pytest.raises(OSError):
+        scan("/proc/self/mem")  # opens, and gives an error at its first byte
     assert len(os.listdir("/proc/self/fd")) == before
     assert refused.value.path == str(path.parent / "bad")
 
@@ -288,7 +290,7 @@ def test_bomb_streams(tmp_path: pathlib.Path) -> None:
     run = subprocess.run([sys.executable, "-c", BOMB, tmp_path / "bomb.pcap.gz"], capture_output=True, check=True)
     frames, size, kilobytes = map(int, run.stdout.split())
     assert frames == 8_000 and size > 480_000_000
-    assert kilobytes < 200_000, kilobytes
+    assert kilobytes < 60_000, kilobytes
 
 
 def test_bomb_of_no_capture_ends_at_once() -> None:

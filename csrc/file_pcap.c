@@ -51,11 +51,11 @@ enum found pcap_start(struct reader *r, const uint8_t *data, size_t length, size
 }
 
 /* A record header that is a file header instead: files joined with cat. */
-static bool second_header(const struct reader *r, const uint8_t *h)
+static bool second_header(const uint8_t *h)
 {
     bool swapped;
     return pcap_magic(load_u32(h, false), &swapped) && load_u16(h + 4, swapped) == 2 &&
-           load_u16(h + 6, swapped) == 4 && load_u32(h + 8, r->swapped) != load_u32(h + 12, r->swapped);
+           load_u16(h + 6, swapped) == 4 && load_u32(h + 8, false) == 0 && load_u32(h + 12, false) == 0;
 }
 
 enum found pcap_next(struct reader *r, const uint8_t *data, size_t length, struct record *out, size_t *used)
@@ -73,8 +73,8 @@ enum found pcap_next(struct reader *r, const uint8_t *data, size_t length, struc
         captured = out->wire_length;
         out->wire_length = first;
     }
-    if (captured > MAX_RECORD || second_header(r, h)) {
-        bool second = second_header(r, h);
+    if (captured > MAX_RECORD || (captured == 0 && second_header(h))) {
+        bool second = captured == 0;
         return reader_fault(r, second ? TSCOPE_E_SECOND_HEADER : TSCOPE_E_RECORD_LENGTH, 0, captured, MAX_RECORD);
     }
     const uint8_t *frame = cursor_take(&c, captured);

@@ -360,7 +360,6 @@ def test_damage_on_the_way_is_a_notice(what: str, piece: int) -> None:
     assert taken.summary.frames == frame and sum(sum(v.values()) for v in taken.summary.findings.values()) == 1
 
 
-@pytest.mark.xfail(reason="the core takes a second file header whose reserved fields are zero for a record")
 def test_joined_files() -> None:
     """cat joins no captures: the header of the second is named."""
     taken = read(DATA + DATA)

@@ -11,8 +11,7 @@ from tamperscope.core import constant
 
 FLOW_MARKS = 0
 for _mark in (
-    "RST_UNLIKE", "SENDS_AFTER_RST", "RST_TOO_EARLY", "RST_FLAGS", "RST_IP_ID", "RST_AFTER_TRIGGER", "UNANSWERED",
-    "TRIGGER_UNACKED",
+    "RST_UNLIKE", "SENDS_AFTER_RST", "RST_TOO_EARLY", "RST_FLAGS", "RST_IP_ID", "UNANSWERED", "TRIGGER_UNACKED",
 ):  # fmt: skip
     FLOW_MARKS |= constant("MARK_" + _mark)
 

@@ -79,7 +79,7 @@ class RstInjection(Fingerprinter):
         | MARK_RST_TOO_EARLY
         | MARK_RST_FLAGS
         | MARK_RST_IP_ID
-        | MARK_RST_AFTER_TRIGGER
+        | MARK_UNANSWERED
     )  # fmt: skip
 
     _last: Resets | None = None
@@ -87,7 +87,7 @@ class RstInjection(Fingerprinter):
     def pick(self, columns: Any) -> Array:
         """A server's reset after it had answered is no candidate for being that alone."""
         marks = columns.flow["marks"]
-        strong = marks & np.uint32(self.marks & ~MARK_RST_AFTER_TRIGGER) != 0
+        strong = marks & np.uint32(self.marks & ~MARK_UNANSWERED) != 0
         abort = np.uint32(MARK_RST_AFTER_TRIGGER | MARK_UNANSWERED)
         chosen: Array = (columns.flow["protocol"] == 6) & (strong | (marks & abort == abort))
         return chosen

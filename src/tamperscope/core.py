@@ -43,6 +43,8 @@ class Core:
             "struct tscope_options *",
             {"emit": emit, "flow_marks": flow_marks, "transaction_marks": transaction_marks, **options},
         )
+        if key is not None and len(key) != 16:
+            raise ValueError("the key of the hash has 16 bytes")
         wanted.key = os.urandom(16) if key is None else key
         handle = ffi.new("struct tscope_scan **")
         check(lib.tscope_new(wanted, handle))
@@ -93,8 +95,15 @@ class Core:
         return out
 
     def close(self) -> None:
-        """Free everything; batches that were taken stay."""
-        ffi.release(self._scan)
+        """Free everything; batches that were taken stay.  Any call after it raises ValueError."""
+        if "_scan" in self.__dict__:
+            ffi.release(self._scan)
+            del self._scan
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_scan":  # a pointer into freed memory must not reach C
+            raise ValueError("the scan is closed")
+        raise AttributeError(name)
 
 
 class Batch:

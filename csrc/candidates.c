@@ -257,7 +257,8 @@ bool candidates_transaction(struct tscope_scan *s, const struct tscope_transacti
                  sizeof *b->messages) ||
         !add_text(chunk, name, row->name_length, &name_offset))
         return false;
-    memcpy(b->messages + b->n_messages, messages, row->message_count * sizeof *messages);
+    if (row->message_count)                            /* none where there was no memory for the first */
+        memcpy(b->messages + b->n_messages, messages, row->message_count * sizeof *messages);
     b->transaction_context[b->n_transactions] = (struct tscope_transaction_context){
         .ip_id_before = (uint16_t)id_before, .ip_id_after = (uint16_t)id_after,
         .ip_id_known = (uint8_t)((id_before >= 0) | (id_after >= 0) << 1)};

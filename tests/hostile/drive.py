@@ -6,6 +6,8 @@ import itertools
 import json
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tamperscope import core
 from tamperscope.errors import LinkTypeError
 from tamperscope.model import Finding, FlowRecord, Notice, Summary
@@ -87,11 +89,19 @@ def rows(parts: list[bytes], **options: Any) -> Rows:
     return Rows(b"".join(packets), b"".join(flows), names, candidates, told, code)
 
 
+def plain(table: Any) -> Any:
+    """A copy that can be changed, with zeroes between the fields, which are no output."""
+    out = np.zeros(len(table), table.dtype)
+    for name in table.dtype.names:
+        out[name] = table[name]
+    return out
+
+
 def _take(one: core.Core, packets: list[bytes], flows: list[bytes], names: list[bytes]) -> None:
     while batch := one.take(core.PACKETS):
-        packets.append(batch.table("packets", "tscope_packet", "n_packets").tobytes())
+        packets.append(plain(batch.table("packets", "tscope_packet", "n_packets")).tobytes())
     while batch := one.take(core.FLOWS):
-        table, text = batch.table("flows", "tscope_flow", "n_flows").copy(), batch.text
+        table, text = plain(batch.table("flows", "tscope_flow", "n_flows")), batch.text
         names += [text[a : a + n] for a, n in zip(table["name_offset"], table["name_length"], strict=True)]
         table["name_offset"] = 0
         flows.append(table.tobytes())
@@ -101,17 +111,17 @@ def _candidates(one: core.Core) -> list[bytes]:
     """Rows of all candidates, each flow with its name, context and trace."""
     out = []
     while batch := one.take(core.CANDIDATES):
-        flows = batch.table("flows", "tscope_flow", "n_flows").copy()
-        context = batch.table("flow_context", "tscope_flow_context", "n_flows")
-        trace = batch.table("trace", "tscope_trace", "n_trace")
+        flows = plain(batch.table("flows", "tscope_flow", "n_flows"))
+        context = plain(batch.table("flow_context", "tscope_flow_context", "n_flows"))
+        trace = plain(batch.table("trace", "tscope_trace", "n_trace"))
         for row, about in zip(flows, context, strict=True):
             start, count = int(row["trace_offset"]), int(row["trace_count"])
             name = batch.text[int(row["name_offset"]) :][: int(row["name_length"])]
             row["trace_offset"] = row["name_offset"] = 0
             out += [row.tobytes(), about.tobytes(), trace[start : start + count].tobytes(), name]
-        asked = batch.table("transactions", "tscope_transaction", "n_transactions").copy()
-        context = batch.table("transaction_context", "tscope_transaction_context", "n_transactions")
-        messages = batch.table("messages", "tscope_message", "n_messages")
+        asked = plain(batch.table("transactions", "tscope_transaction", "n_transactions"))
+        context = plain(batch.table("transaction_context", "tscope_transaction_context", "n_transactions"))
+        messages = plain(batch.table("messages", "tscope_message", "n_messages"))
         for row, about in zip(asked, context, strict=True):
             start, count = int(row["message_offset"]), int(row["message_count"])
             name = batch.text[int(row["name_offset"]) :][: int(row["name_length"])]

@@ -84,7 +84,7 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
     import stage
 
     scenario = draw(name, seed)
-    clients = {address for pair in CLIENTS.values() for address in pair}
+    clients = {address for pair in CLIENTS.values() for address in pair} | {stage.NAT}
     by_address = {address: server for server, pair in SERVERS.items() for address in pair}
     with tempfile.TemporaryDirectory(prefix=PREFIX) as temporary:
         folder = Path(temporary)
@@ -127,7 +127,9 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
                 view = compare.View(output.vantage, frames(link, kept), comparison, offset)
                 view.one_way = any(isinstance(e, containers.OneWay) for e in output.edits)
                 view.cut = snap if 0 < snap < 200 else 0
-                found, counts = compare.labels(view, scenario.jobs, workers.results, scenario.rules, said)
+                found, counts = compare.labels(
+                    view, scenario.jobs, workers.results, scenario.rules, said, scenario.blanket
+                )
                 path = ready / f"{scenario.name}{output.suffix}{containers.suffix(output.container)}"
                 containers.write(path, link, kept, output.container, snap)
                 document = index(scenario, output, path, found, counts)

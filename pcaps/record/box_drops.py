@@ -156,3 +156,20 @@ class Silence(Box):
             self.log.packet(now, self.name, "swallow", flow, packet.raw, direction)
             return False
         return True
+
+
+class BigPackets(Box):
+    """No interference: a line that loses all packets over a size and sends no word about it (la-pmtud)."""
+
+    name = "big_packets"
+
+    def __init__(self, log: Log, rng: random.Random, servers: set[str], size: int) -> None:
+        super().__init__(log, rng)
+        self.servers = servers
+        self.size = size
+
+    def handle(self, packet: Packet, direction: int, now: float, inject: Inject) -> bool:
+        if direction == UP or packet.src not in self.servers or len(packet.raw) <= self.size:
+            return True
+        self.log.packet(now, self.name, "outage", packet.key(False), packet.raw, direction)
+        return False

@@ -1,6 +1,7 @@
 """A root, an intermediate and one leaf for each server, made anew for each recording; no key is kept."""
 
 import datetime
+from collections.abc import Collection
 from pathlib import Path
 
 from cryptography import x509
@@ -39,13 +40,16 @@ def sign(common: str, issuer: Pair | None, names: list[str] | None = None) -> Pa
     return builder.sign(above_key, hashes.SHA256()), key
 
 
-def write(folder: Path, servers: dict[str, list[str]]) -> Path:
+def write(folder: Path, servers: dict[str, list[str]], self_signed: Collection[str] = ()) -> Path:
     """Files SERVER.pem (leaf and intermediate) and SERVER.key; returns the root's file for the clients."""
     root = sign("Example Trust Root 1", None)
     middle = sign("Example Trust TLS 3", root)
     for server, names in servers.items():
-        leaf, key = sign(names[0], middle, names)
-        chain = leaf.public_bytes(serialization.Encoding.PEM) + middle[0].public_bytes(serialization.Encoding.PEM)
+        alone = server in self_signed
+        leaf, key = sign(names[0], None if alone else middle, names)
+        chain = leaf.public_bytes(serialization.Encoding.PEM)
+        if not alone:
+            chain += middle[0].public_bytes(serialization.Encoding.PEM)
         (folder / f"{server}.pem").write_bytes(chain)
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -364,7 +364,7 @@ class Checker:
         data = [f for f in theirs if f.length]
         resets = [f for f in theirs if f.flags & RST]
         fins = [f for f in theirs if f.flags & FIN]
-        sent = Counter(f.seq for f in ours if f.length)
+        sent = Counter(f.seq for f in ours if f.length or f.flags & SYN)
         early = Counter(f.seq for f in ours if f.length and data and f.number < data[0].number)
         tests: dict[str, Callable[[], bool]] = {
             "server_reset_after_hello": lambda: bool(resets) and not data,

@@ -69,8 +69,8 @@ def resets_multiple(s: Scenario) -> None:
     visit(s, "s1", list(one), 1, 11, 15)
     visit(s, "s2", list(two), 1, 11, 15)
     s.file()
-    s.file("-server", "server")
-    s.file("-middle", "middle", "pcapng")
+    s.file("-server", "server", "pcap.gz")
+    s.file("-middle", "middle", "pcapng.gz")
 
 
 @scenario("resets-payload", "interference", "rst_injection")
@@ -104,7 +104,7 @@ def resets_echo(s: Scenario) -> None:
     visit(s, "s2", list(two), 1, 11, 12)
     visit(s, "s1", list(one), 1, 11, 6, 80)
     s.file("", "client", "pcap.gz")
-    s.file("-server", "server", "pcapng")
+    s.file("-server", "server", "pcapng.gz")
 
 
 @scenario("resets-to-server", "interference", "rst_injection")
@@ -169,7 +169,7 @@ def resets_rewritten(s: Scenario) -> None:
     s.ordinary(0, 11, 14)
     visit(s, "s1", names, 1, 9, 12)
     s.file()
-    s.file("-server", "server")
+    s.file("-server", "server", "pcap.gz")
 
 
 @scenario("resets-copied", "interference", "rst_injection")
@@ -265,7 +265,7 @@ def drops_by_name(s: Scenario) -> None:
     visit(s, "s1", list(laws), 1, 8, 14)
     visit(s, "s2", empty, 1, 8, 6)
     s.file()
-    s.file("-server", "server")
+    s.file("-server", "server", "pcap.gz")
 
 
 @scenario("drops-residual", "interference", "sni_drop")
@@ -307,7 +307,7 @@ def quic_by_name(s: Scenario) -> None:
         server = s.rng.choice(("s1", "s2"))
         s.job(at, "quic", server, 443, s.free(server), "ordinary", who="c3")
     s.file()
-    s.file("-server", "server")
+    s.file("-server", "server", "pcap.gz")
 
 
 @scenario("quic-by-version", "interference", "quic_drop")
@@ -425,7 +425,7 @@ def mixed_odd_captures(s: Scenario) -> None:
     s.file("-cut96", "client", "pcap", Snap(96))
     s.file("-window", "client", "pcapng.gz", Window(4.0, 6.0))
     s.file("-missing", "client", "pcap", Missing(0.1))
-    s.file("-mirror", "client", "pcap", Mirror(1))
+    s.file("-mirror", "client", "pcap.gz", Mirror(1))
     s.file("-mirror-swapped", "client", "pcap.gz", Mirror(1, 0.2))
     s.file("-clockstep", "client", "pcap", ClockStep(6.0, -2.5))
 

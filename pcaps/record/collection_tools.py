@@ -86,7 +86,7 @@ def iptables_drop_host(s: Scenario) -> None:
 def iptables_freeze(s: Scenario) -> None:
     """iptables connbytes: of connections with a listed name nothing comes down after 16 KB (sni-ru16k); other names of
     the same server download to the end."""
-    s.bulk = 60_000
+    s.bulk = 40_000
     names = s.listed("s1", 2)
     marks = [on_name(name, 443, "CONNMARK --set-mark 7") for name in names]
     freeze = "-A FORWARD -m connmark --mark 7 -m connbytes --connbytes 16384: --connbytes-dir reply "
@@ -98,7 +98,7 @@ def iptables_freeze(s: Scenario) -> None:
         s.page(at, "s1", s.rng.choice(names), "listed", make="curl", path="/bulk.bin", limit=9.0)
     for at in s.spread(1, 6, 6):
         s.page(at, "s1", s.free("s1"), path="/bulk.bin", make="curl")
-    s.file()
+    s.file("", "client", "pcap", Snap(700))
 
 
 @scenario("iptables-drop-dns", "interference", "dns_drop")
@@ -244,8 +244,8 @@ def tcpkill(s: Scenario) -> None:
         s.page(at, "s2", s.rng.choice(s.names["s2"]))
         s.fetch(at, "s2", s.rng.choice(s.names["s2"]), six=True)
     s.file()
-    s.file("-server", "server")
-    s.file("-middle", "middle", "pcapng")
+    s.file("-server", "server", "pcap.gz")
+    s.file("-middle", "middle", "pcapng.gz")
 
 
 @scenario("dnsspoof", "interference", "dns_forgery")

@@ -63,7 +63,9 @@ class Comparison:
         self.clients = clients
         self.facts: dict[FlowKey, Facts] = defaultdict(Facts)
         self.events: dict[FlowKey, list[Event]] = defaultdict(list)
-        self.lost_by_line = Counter(event["digest"] for event in events if event["action"] in BY_LINE)
+        self.lost_by_line = Counter(
+            event["digest"] for event in events if event["action"] in BY_LINE and "flow" in event
+        )
         for event in events:
             if "flow" in event:
                 self.events[tuple(event["flow"])].append(event)
@@ -327,12 +329,27 @@ LOOKALIKES: dict[str, tuple[str, str]] = {
     "syn_proxy": ("none", "la-synproxy: the site's SYN proxy answers the handshake for all names; rules"),
     "slow_for_all": ("none", "la-cong: the line is slow for all names; rules"),
     "slow_reader": ("none", "la-appltd: the client reads slowly; its log"),
-    "firewall_for_all": ("none", "la-fwboth: the office firewall resets a forbidden port for all; rules"),
-    "portal": ("none", "la-captive: every plain page redirects to the login page; rules"),
+    "firewall_for_all": ("insufficient", "la-fwboth: the office firewall resets a forbidden port for all; rules"),
+    "portal": ("insufficient", "la-captive: every plain page redirects to the login page; rules"),
     "redirect": ("none", "la-http-redirect: the server itself redirects; its configuration"),
     "refused_by_law": ("none", "la-geo451: the server itself says 451; its configuration"),
+    "other_ttl": ("none", "la-frontend, la-ttlos: the site answers handshakes and resets with other TTLs; rules"),
+    "nat": ("none", "la-natrebind: a NAT stands before the clients; rules"),
     "retransmitted_query": ("none", "la-dnsretry: a stub repeats its query; client's log"),
 }  # fmt: skip
+
+
+# What a reader of one file may also say without being wrong: the difference lies outside the packets.
+ACCEPT = {
+    "firewall_for_all": ["ip_block", "rst_injection", "none"],
+    "portal": ["blockpage", "none"],
+    "quic_silent": ["quic_drop", "none"],
+    "router_says_unreachable": ["ip_block", "none"],
+    "line_outage": ["none"],
+    "resolver_down": ["none"],
+    "big_packets_lost": ["none"],
+    "dead_server": ["none"],
+}
 
 
 def innocent(view: View, flow: Flow, job: Job, result: Job, said: set[str], lost: list[Event]) -> dict[str, Any] | None:
@@ -362,17 +379,23 @@ def innocent(view: View, flow: Flow, job: Job, result: Job, said: set[str], lost
         return None
     why = f"{purpose}: {text}."
     genuine = [f for f in view.genuine(flow, "server") if f.packet.proto == TCP and f.packet.flags & (RST | SYN)]
-    return entry(flow, job["name"], expected, "A", first_data(flow), why, None, genuine)
+    label = entry(flow, job["name"], expected, "A", first_data(flow), why, None, genuine)
+    return label | ({"accept": ACCEPT[purpose]} if purpose in ACCEPT else {})
 
 
 def labels(
-    view: View, jobs: list[Job], results: dict[int, Job], rules: list[Rule], said: dict[FlowKey, set[str]]
+    view: View,
+    jobs: list[Job],
+    results: dict[int, Job],
+    rules: list[Rule],
+    said: dict[FlowKey, set[str]],
+    blanket: bool = False,
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Labels in the order of the flows' first frames, and what was counted."""
     by_flow = {}
     for job in jobs:
         proto = "udp" if job["kind"] in ("dig", "stub", "quic") else "tcp"
-        by_flow[(proto, job["client"], job["source_port"], job["server"], job["port"])] = job
+        by_flow[(proto, job.get("seen_as", job["client"]), job["source_port"], job["server"], job["port"])] = job
     comparison = view.comparison
     known: dict[FlowKey, tuple[Job | None, str | None, Rule | None]] = {}
     for key, flow in view.flows.items():
@@ -397,7 +420,7 @@ def labels(
         label: dict[str, Any] | None = None
         if rule and (facts.any or (rule.by_rule_alone and rule_saw(flow, rule))):
             label = claim(view, flow, rule, name, (name, key[4]) in untouched)
-        elif facts.any and not only_errors and not (task and task["purpose"] in EXPLAINED):
+        elif facts.any and not only_errors and not blanket:
             raise Broken(f"{key}: something was done to a flow that no rule covers ({name}): {facts}"[:600])
         elif task is not None:
             lost = [event for event in comparison.events[key] if event["action"] in BY_LINE]
@@ -410,10 +433,6 @@ def labels(
         accused = label["expected"] not in ("none", "insufficient")
         counts[f"{label['expected']} {label['quality']}" if accused else label["why"].split(":")[0]] += 1
     return found, counts
-
-
-# Innocent machinery that does make or eat packets, for all names.
-EXPLAINED = {"syn_proxy", "firewall_for_all", "portal", "quic_silent", "slow_for_all", "router_says_unreachable"}
 
 
 def rule_saw(flow: Flow, rule: Rule) -> bool:

@@ -93,6 +93,9 @@ class Scenario:
     resolver_options: list[str] = field(default_factory=list)
     answered_by_client: bool = False
     settle: float = 2.0
+    blanket: bool = False  # innocent machinery of this recording makes or eats packets of all names
+    self_signed: set[str] = field(default_factory=set)
+    nat: bool = False
 
     def __post_init__(self) -> None:
         self.rng = rng = random.Random(self.seed)

@@ -240,6 +240,8 @@ def main() -> None:
             8081: reset_after_fin,
             8082: close_early,
         }
+    if settings["role"] == "portal":
+        services = {8088: plain("302 Found", "Location: http://login.example/?again=yes")}
     for address in settings["addresses"]:
         for port, serve in services.items():
             listen(address, port, serve)

@@ -28,6 +28,7 @@ from workers import Workers
 
 HERE = Path(__file__).resolve().parent
 NODES = {"client": ("access", "up0"), "server": ("edge", "br0"), "middle": ("west", "mid0"), "any": ("censor", "any")}
+NAT = "192.0.2.100"
 # Routers between the capture at the clients and the others, without those of the lines.
 ROUTERS = {"client": 0, "middle": 2, "any": 2, "server": 4}
 
@@ -128,6 +129,10 @@ def build(lab: Lab, scenario: Scenario) -> dict[str, Connection]:
         clients = target == "clients"
         lab.inside(router, "ip", "-4", "route", "add", "192.0.2.0/25" if clients else target, *via4)
         lab.inside(router, "ip", "-6", "route", "add", "2001:db8:1::/64" if clients else target, *via6)
+    if scenario.nat:
+        lab.address("access", "up0", f"{NAT}/32")
+        lab.inside("access", "iptables", "-w", "-t", "nat", "-A", "POSTROUTING", "-o", "up0",
+                   "-j", "SNAT", "--to-source", NAT)  # fmt: skip
     for members, gates in (
         (CLIENTS, ("192.0.2.1", "2001:db8:1::1")),
         (WEB, ("198.51.100.1", "2001:db8:2::1")),
@@ -142,7 +147,7 @@ def build(lab: Lab, scenario: Scenario) -> dict[str, Connection]:
 
 def start_servers(lab: Lab, scenario: Scenario) -> None:
     folder = lab.folder
-    certificates.write(folder, {server: scenario.names[server] for server in WEB})
+    certificates.write(folder, {server: scenario.names[server] for server in WEB}, scenario.self_signed)
     rng = random.Random(scenario.seed + 3)
     for server, addresses in WEB.items():
         pair = {"certificate": str(folder / f"{server}.pem"), "key": str(folder / f"{server}.key")}
@@ -181,6 +186,8 @@ def play(scenario: Scenario, lab: Lab, workers: Workers, controls: dict[str, Con
     start = time.time() + 1.0
     for job in scenario.jobs:
         job["at"] += start
+        if scenario.nat:
+            job["seen_as"] = NAT
         job["root"] = str(lab.folder / "root.pem")
     workers.give(scenario.jobs)
     for at, side, command in sorted(scenario.commands, key=lambda c: c[0]):

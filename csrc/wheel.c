@@ -46,7 +46,9 @@ void wheel_remove(struct wheel *w, uint32_t item)
 
 uint32_t wheel_due(struct wheel *w, int64_t now_ns)
 {
-    int64_t now = now_ns >> 30;
+    int64_t now = now_ns >> 30, behind = now - 1 - w->tick;
+    if (behind > 2 * WHEEL_BUCKETS)                    /* the clock jumped: one turn meets every item, in the same order */
+        w->tick += (behind / WHEEL_BUCKETS - 1) * WHEEL_BUCKETS;
     while (w->tick + 1 < now) {                        /* a bucket is due when its second is over */
         uint32_t item = w->first[(uint64_t)(w->tick + 1) % WHEEL_BUCKETS];
         if (item != WHEEL_NONE) {

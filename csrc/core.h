@@ -12,6 +12,7 @@
 
 #define TSCOPE_NO_NS (-1)
 #define SECOND ((int64_t)1000000000)
+#define MAX_TIME (((int64_t)1 << 62) - ((int64_t)1 << 50))   /* the year 2116: times and differences of times fit */
 
 /* ---------------------------------------------------------------- limits, each with its reason */
 

@@ -38,7 +38,7 @@ static bool set_resolution(struct interface *i, uint8_t resolution)
 
 static int64_t saturate(uint64_t ns)
 {
-    return ns > (uint64_t)INT64_MAX ? INT64_MAX : (int64_t)ns;
+    return ns > (uint64_t)MAX_TIME ? MAX_TIME : (int64_t)ns;
 }
 
 static int64_t to_ns(const struct interface *i, uint64_t ticks)
@@ -49,16 +49,16 @@ static int64_t to_ns(const struct interface *i, uint64_t ticks)
         __extension__ typedef unsigned __int128 wide;
         uint64_t fraction = (uint64_t)((wide)rest * (uint64_t)SECOND / i->per_second);
         if (__builtin_mul_overflow(seconds, (uint64_t)SECOND, &ns) || __builtin_add_overflow(ns, fraction, &ns))
-            return INT64_MAX;
+            return MAX_TIME;
     } else if (__builtin_mul_overflow(ticks, i->multiply, &ns)) {
-        return INT64_MAX;
+        return MAX_TIME;
     } else {
         ns /= i->divide;
     }
     int64_t shifted;
-    if (__builtin_add_overflow(saturate(ns), i->offset_ns, &shifted))
-        return INT64_MAX;
-    return shifted;
+    if (__builtin_add_overflow(saturate(ns), i->offset_ns, &shifted) || shifted > MAX_TIME)
+        return MAX_TIME;
+    return shifted < -MAX_TIME ? -MAX_TIME : shifted;
 }
 
 static bool read_interface_options(struct reader *r, struct cursor *c, struct interface *i)

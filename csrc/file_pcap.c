@@ -25,7 +25,7 @@ enum found pcap_start(struct reader *r, const uint8_t *data, size_t length, size
     const uint8_t *magic = cursor_take(&c, 4);
     uint32_t kind = magic ? pcap_magic(load_u32(magic, false), &r->swapped) : 0;
     if (!kind)
-        return reader_fault(r, TSCOPE_E_NOT_CAPTURE, 0, magic ? load_be32(magic) : 0, length);
+        return reader_fault(r, TSCOPE_E_NOT_CAPTURE, 0, magic ? load_be32(magic) : 0, magic ? 4 : length);
     c = cursor_over(data, length);
     const uint8_t *h = cursor_take(&c, FILE_HEADER);
     if (!h) {

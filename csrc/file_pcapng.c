@@ -167,7 +167,7 @@ enum found pcapng_next(struct reader *r, const uint8_t *data, size_t length, str
         return FOUND_MORE;
     bool section = load_u32(h, false) == BLOCK_SECTION;        /* reads alike in both orders */
     if (section && !section_order(r, h + 8))
-        return reader_fault(r, TSCOPE_E_NOT_CAPTURE, 8, load_be32(h + 8), length);
+        return reader_fault(r, TSCOPE_E_NOT_CAPTURE, 8, 0x1a2b3c4d, load_be32(h + 8));
     uint32_t type = load_u32(h, r->swapped), declared = load_u32(h + 4, r->swapped);
     if (declared < BLOCK_OVERHEAD || (section && declared < 28))
         return reader_fault(r, TSCOPE_E_BLOCK_LENGTH, 0, section ? 28 : BLOCK_OVERHEAD, declared);

@@ -115,8 +115,7 @@ enum parsed tls_client_hello(const uint8_t *data, size_t length, uint8_t *scratc
                 return PARSED_NO;
         }
         if (missing && gathered < wanted)
-            return more(out, length, missing < wanted - gathered || gathered < HANDSHAKE_HEADER ? missing
-                                                                                                : wanted - gathered);
+            return more(out, length, missing < wanted - gathered ? missing : wanted - gathered);
     }
     out->length = (uint32_t)(length - cursor_left(&c) - (gathered - wanted));
     struct cursor message = cursor_over(scratch, wanted);

@@ -190,8 +190,10 @@ static void take_group(struct tscope_scan *s, unsigned n)
     for (unsigned i = 0; i < n; i++)
         if (s->group[i].has_ports)
             flow_prefetch(&s->flows, s->group[i].hash);
-    for (unsigned i = 0; i < n && s->failure != TSCOPE_E_MEMORY; i++)
+    for (unsigned i = 0; i < n && s->failure != TSCOPE_E_MEMORY; i++) {
+        s->offset = s->starts[i];                      /* what is noted of a packet names its record, not its group */
         take_packet(s, &s->group[i]);
+    }
 }
 
 /* ---------------------------------------------------------------- bytes */
@@ -239,13 +241,15 @@ static int process(struct tscope_scan *s, const uint8_t *data, size_t length, si
             s->reader.offset = base + at;
             found = reader_next(&s->reader, data + at, length - at, &record, &step);
             at += step;
-            if (found == FOUND_RECORD)
+            if (found == FOUND_RECORD) {
+                s->starts[n] = s->reader.offset;
                 decode(&record, &s->reader.interfaces[record.interface], &s->key, &s->group[n++]);
+            }
             if (s->reader.flawed)
                 break;
         }
-        s->offset = base + at;
         take_group(s, n);
+        s->offset = base + at;
         if (found == FOUND_FAULT || s->reader.flawed)
             note(s, s->reader.fault.code, s->reader.fault.offset, s->reader.fault.need, s->reader.fault.have);
         s->reader.flawed = false;

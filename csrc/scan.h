@@ -211,6 +211,7 @@ struct tscope_scan {
     struct tscope_notice notices[MAX_NOTICES];
     struct tscope_summary sum;
     struct packet group[GROUP];
+    uint64_t starts[GROUP];       /* where their records begin in the input */
     struct dns_message dns;       /* scratch */
     struct hello hello;           /* scratch */
     uint8_t scratch[MAX_HELLO];

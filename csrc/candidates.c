@@ -230,7 +230,8 @@ bool candidates_flow(struct tscope_scan *s, const struct tscope_flow *row, const
         !reserve((void **)&b->trace, &chunk->room_trace, b->n_trace, f->trace_count, sizeof *b->trace) ||
         !add_text(chunk, f->name, f->name_length, &name_offset))
         return false;
-    trace_copy(&s->traces, f, b->trace + b->n_trace);
+    if (f->trace_count)
+        trace_copy(&s->traces, f, b->trace + b->n_trace);
     struct tscope_flow *out = &b->flows[b->n_flows++];
     *out = *row;
     out->name_offset = name_offset;
@@ -275,14 +276,17 @@ bool candidates_transaction(struct tscope_scan *s, const struct tscope_transacti
 
 static bool add_context(struct tscope_scan *s, struct tscope_batch *b)
 {
+    static const uint8_t no_text[1];
+    const uint8_t *text = b->text ? b->text : no_text; /* NULL where no candidate of the batch has a name */
     b->flow_context = mem_new(b->n_flows, sizeof *b->flow_context);
     if (!b->flow_context)
         return false;
     for (size_t i = 0; i < b->n_flows; i++)
-        context_of_flow(s, &b->flows[i], b->text, &b->flow_context[i]);
+        context_of_flow(s, &b->flows[i], text, &b->flow_context[i]);
     for (size_t i = 0; i < b->n_transactions; i++) {
         const struct tscope_transaction *t = &b->transactions[i];
-        context_of_transaction(s, t, b->messages + t->message_offset, b->text, &b->transaction_context[i]);
+        const struct tscope_message *m = t->message_count ? b->messages + t->message_offset : NULL;
+        context_of_transaction(s, t, m, text, &b->transaction_context[i]);
     }
     return true;
 }

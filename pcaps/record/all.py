@@ -35,6 +35,7 @@ from truth import Broken, Event
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds for one recording
 TRIES = 2
+PLAIN = 128 * 1024  # larger files are written compressed
 SIZE = 2 * 1024 * 1024
 
 
@@ -130,8 +131,12 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
                 found, counts = compare.labels(
                     view, scenario.jobs, workers.results, scenario.rules, said, scenario.blanket
                 )
-                path = ready / f"{scenario.name}{output.suffix}{containers.suffix(output.container)}"
-                containers.write(path, link, kept, output.container, snap)
+                stem = ready / f"{scenario.name}{output.suffix}"
+                path = containers.write(stem, link, kept, output.container, snap)
+                if path.stat().st_size > PLAIN and not path.name.endswith(".gz"):
+                    path.unlink()
+                    output.container += ".gz"
+                    path = containers.write(stem, link, kept, output.container, snap)
                 document = index(scenario, output, path, found, counts)
                 (ready / f"{scenario.name}{output.suffix}.json").write_text(
                     json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -111,8 +111,9 @@ def describe(edits: tuple[Edit, ...]) -> list[str]:
     return shown
 
 
-def write(path: Path, link: int, records: list[Record], container: str, snap: int = 0) -> None:
-    """Container: pcap, nsec, pcapng, pcap.gz, pcapng.gz, big (big-endian pcap)."""
+def write(stem: Path, link: int, records: list[Record], container: str, snap: int = 0) -> Path:
+    """Container: pcap, nsec (nanoseconds), big (big-endian), pcapng; each also with .gz behind it."""
+    path = stem.with_name(stem.name + suffix(container))
     base = container.removesuffix(".gz")
     order = ">" if base == "big" else "<"
     magic, unit = (MICRO, 1000) if base in ("pcap", "big") else (NANO, 1)
@@ -132,7 +133,8 @@ def write(path: Path, link: int, records: list[Record], container: str, snap: in
     if container.endswith(".gz"):
         data = gzip.compress(data, 9, mtime=0)
     path.write_bytes(data)
+    return path
 
 
 def suffix(container: str) -> str:
-    return {"pcap": ".pcap", "nsec": ".pcap", "big": ".pcap", "pcapng": ".pcapng"}.get(container, f".{container}")
+    return f".{container.replace('nsec', 'pcap').replace('big', 'pcap')}"

@@ -1,9 +1,8 @@
 #include "scan.h"
 
 enum { AGREE = 8 };
-static const int64_t JUMP = 3600 * SECOND;
 
-bool clock_advance(struct clock *c, int64_t time_ns, int64_t *jump)
+bool clock_decide(struct clock *c, int64_t time_ns, int64_t *jump)
 {
     if (!c->started) {
         c->started = true;
@@ -12,10 +11,8 @@ bool clock_advance(struct clock *c, int64_t time_ns, int64_t *jump)
     }
     int64_t step;
     bool far = __builtin_sub_overflow(time_ns, c->now, &step) || step > JUMP || step < -JUMP;
-    if (!far) {
+    if (!far) {                                        /* a little back */
         c->agreeing = 0;
-        if (step > 0)
-            c->now = time_ns;
         return false;
     }
     int64_t apart;

@@ -31,6 +31,8 @@ enum {
 
 /* ---------------------------------------------------------------- packets */
 
+struct flow_head;
+
 /* Both ends of a flow in a canonical order (the smaller address, then port, first), so that both directions find it. */
 struct flow_key {
     uint8_t address[2][16];
@@ -47,6 +49,7 @@ struct packet {
     const uint8_t *payload;
     uint32_t payload_have;        /* bytes of the payload in the capture */
     uint32_t payload_length;      /* as declared */
+    uint32_t payload_digest;      /* only where the payload itself is gone: see struct lone */
     uint32_t seq, ack;
     uint32_t anomalies;
     uint32_t fragment_id;
@@ -69,10 +72,20 @@ struct packet {
     int64_t time_ns;
     uint64_t frame;
     uint64_t hash;
+    struct flow_head *likely;     /* the record in the first slot of its tag, or NULL; it may be another's by now */
+    uint32_t likely_item;
     uint32_t captured_length, wire_length;
     uint32_t interface;
     uint16_t vlan, link_type;
 };
+
+/* In two, since compilers make one long memset a string instruction, which is slow to start. */
+static inline void packet_clear(struct packet *p)
+{
+    memset(&p->key, 0, sizeof p->key);
+    memset(&p->payload, 0, offsetof(struct packet, outer) - offsetof(struct packet, payload));
+    p->likely = NULL;
+}
 
 static inline const uint8_t *packet_source(const struct packet *p)
 {

@@ -11,7 +11,7 @@ static uint32_t last_marks(const struct flow *f, const struct side *client, cons
         marks |= TSCOPE_MARK_UNANSWERED;
     if (f->trigger && f->late_unacked && f->trigger_acked < f->trigger_length)
         marks |= TSCOPE_MARK_TRIGGER_UNACKED;
-    if (f->key.protocol == 6 && (client->flags & TSCOPE_SYN) && !server->packets)
+    if (f->head.key.protocol == 6 && (client->flags & TSCOPE_SYN) && !server->packets)
         marks |= TSCOPE_MARK_SYN_UNANSWERED;
     return marks;
 }
@@ -60,69 +60,79 @@ static void set_outcome(struct tscope_flow *row, const struct side *server)
 
 static void set_history(struct tscope_flow *row, const struct flow *f)
 {
-    for (unsigned i = 0; i < f->history_length; i++) {
-        uint8_t letter = f->history[i] & 0x7f;
-        bool client = (f->history[i] >> 7) == f->client;
-        row->history[i] = (char)(client ? letter - 0x20 : letter);
+    uint64_t letters = f->history;
+    for (unsigned i = 0; i < f->history_length; i++, letters >>= 4) {
+        bool client = (letters >> 3 & 1) == f->client;
+        row->history[i] = (client ? "SHRFDTA" : "shrfdta")[letters & 7];
     }
 }
 
-static void set_sides(struct tscope_flow *row, const struct flow *f, const struct side *const side[2])
+/* What the judgements below and the context ask for. */
+static void set_base(const struct tscope_scan *s, const struct flow *f, struct tscope_flow *row)
+{
+    row->facts = f->facts;
+    row->marks = f->marks;
+    row->final_ns = s->clock.now;
+    row->trigger_ns = f->trigger ? f->trigger_ns : TSCOPE_NO_NS;
+    row->answer_ns = f->answer_ns;
+    row->rtt_server_ns = f->rtt_server_ns;
+    row->rtt_client_ns = f->rtt_client_ns;
+    memcpy(row->client, f->head.key.address[f->client], 16);
+    memcpy(row->server, f->head.key.address[!f->client], 16);
+    row->client_port = f->head.key.port[f->client];
+    row->server_port = f->head.key.port[!f->client];
+    row->protocol = f->head.key.protocol;
+    row->trigger = f->trigger;
+    row->name_length = f->name_length;
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned end = i == 0 ? f->client : !f->client;
+        row->resets[i] = f->side[end].resets;
+        row->ttl_first[i] = f->rare[end].ttl_first;
+        row->ttl_min[i] = f->side[end].ttl_min;
+        row->ttl_max[i] = f->side[end].ttl_max;
+    }
+}
+
+static void set_sides(struct tscope_flow *row, const struct flow *f)
 {
     for (unsigned i = 0; i < 2; i++) {
-        const struct side *s = side[i];
-        const struct rare *r = &f->rare[i == 0 ? f->client : !f->client];
-        row->packets[i] = s->packets;
-        row->bytes[i] = s->bytes;
-        row->isn[i] = r->isn;
-        row->missing[i] = r->missing;
-        row->resets[i] = s->resets;
-        row->retransmissions[i] = r->retransmissions;
-        row->flags[i] = s->flags;
-        row->ttl_first[i] = r->ttl_first;
-        row->ttl_min[i] = s->ttl_min;
-        row->ttl_max[i] = s->ttl_max;
+        unsigned end = i == 0 ? f->client : !f->client;
+        row->packets[i] = f->side[end].packets;
+        row->bytes[i] = f->side[end].bytes;
+        row->isn[i] = f->rare[end].isn;
+        row->missing[i] = f->rare[end].missing;
+        row->retransmissions[i] = f->rare[end].retransmissions;
+        row->flags[i] = f->side[end].flags;
     }
 }
 
-static void set_row(const struct tscope_scan *s, const struct flow *f, struct tscope_flow *row)
+/* The rest of a row that leaves the core.  Workload: of an ordinary scan's flows a few in a hundred. */
+static void set_rest(const struct tscope_scan *s, const struct flow *f, struct tscope_flow *row)
 {
-    const struct side *side[2] = {&f->side[f->client], &f->side[!f->client]};
-    bool later = !side[1]->packets || (side[0]->packets && side[0]->last_frame > side[1]->last_frame);
-    const struct side *last = later ? side[0] : side[1];
-    memset(row, 0, sizeof *row);
+    const struct side *client = &f->side[f->client], *server = &f->side[!f->client];
+    bool later = !server->packets || (client->packets && client->last_frame > server->last_frame);
+    const struct side *last = later ? client : server;
     row->number = f->number;
     row->first_frame = f->first_frame;
     row->first_ns = f->first_ns;
     row->last_frame = last->last_frame;
     row->last_ns = last->last_ns;
     row->final_frame = s->sum.frames;
-    row->final_ns = s->clock.now;
     row->trigger_frame = f->trigger ? f->trigger_frame : 0;
-    row->trigger_ns = f->trigger ? f->trigger_ns : TSCOPE_NO_NS;
-    row->answer_ns = f->answer_ns;
-    row->rtt_server_ns = f->rtt_server_ns;
-    row->rtt_client_ns = f->rtt_client_ns;
-    memcpy(row->client, f->key.address[f->client], 16);
-    memcpy(row->server, f->key.address[!f->client], 16);
-    row->client_port = f->key.port[f->client];
-    row->server_port = f->key.port[!f->client];
-    row->protocol = f->key.protocol;
-    row->ip_version = f->ip_version;
+    row->ip_version = f->is_ip6 ? 6 : 4;
     row->vlan = f->vlan;
     row->tunnel = f->tunnel;
     row->interface = f->interface;
     row->client_by = f->client_by;
     row->anomalies = f->anomalies;
-    row->trigger = f->trigger;
     row->trigger_seq = f->trigger_seq;
     row->trigger_length = f->trigger_length;
     row->trigger_acked = f->trigger_acked;
     row->name_from = f->name_from;
-    row->name_length = f->name_length;
     row->trace_count = f->trace_count;
-    set_sides(row, f, side);
+    set_sides(row, f);
     set_history(row, f);
+    set_outcome(row, server);
 }
 
 /* Where was this captured?  An end's initial TTLs are powers of two (or 255), and its answers come at once. */
@@ -183,19 +193,21 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
     const struct side *client = &f->side[f->client], *server = &f->side[!f->client];
     f->marks |= last_marks(f, client, server);
     f->facts |= last_facts(f, client, server, final_by);
-    set_row(s, f, &row);
-    row.marks = f->marks;
-    row.facts = f->facts;
+    bool candidate = (s->options.emit & TSCOPE_CANDIDATES) && (f->marks & s->options.flow_marks);
+    bool wanted = candidate || (s->options.emit & TSCOPE_FLOWS);
+    if (wanted)
+        memset(&row, 0, sizeof row);
+    set_base(s, f, &row);
     row.final_by = (uint8_t)final_by;
-    set_outcome(&row, server);
+    if (wanted)
+        set_rest(s, f, &row);
     count_vantage(s, &row);
     if (row.trigger && (row.facts & (TSCOPE_FACT_ONE_WAY | TSCOPE_FACT_SNAP_CUT | TSCOPE_FACT_TRACE_TAKEN)))
         s->sum.not_judged++;
     if (s->options.emit & TSCOPE_FLOWS)
         emit(s, &row, f);
-    if (!(s->options.emit & TSCOPE_CANDIDATES))
-        return;
-    context_flow(s, &row, f->name, f->rare[!f->client].plain_rst_ttl);
-    if ((row.marks & s->options.flow_marks) && !candidates_flow(s, &row, f))
+    if (s->options.emit & TSCOPE_CANDIDATES)
+        context_flow(s, &row, f->name, f->rare[!f->client].plain_rst_ttl);
+    if (candidate && !candidates_flow(s, &row, f))
         out_of_memory(s);
 }

@@ -26,8 +26,9 @@ bool flow_starts_anew(const struct flow *f, const struct packet *p)
 
 int64_t flow_timeout(const struct flow *f)
 {
-    bool established = f->key.protocol == 6 && ((f->facts & TSCOPE_FACT_HANDSHAKE) || f->side[0].bytes || f->side[1].bytes);
-    return (established ? 300 : 60) * SECOND;
+    if (f->facts & TSCOPE_FACT_HANDSHAKE)
+        return 300 * SECOND;
+    return f->head.key.protocol == 6 && (f->side[0].bytes || f->side[1].bytes) ? 300 * SECOND : FLOW_PATIENCE;
 }
 
 /* 30 s after a reset or both FINs: late genuine data is the proof of a forged reset. */
@@ -37,7 +38,7 @@ static void set_deadline(struct tscope_scan *s, struct flow *f, const struct pac
         return;
     bool fins = (f->side[0].flags & TSCOPE_FIN) && (f->side[1].flags & TSCOPE_FIN);
     f->closed = (p->flags & TSCOPE_RST) || fins;
-    f->deadline = s->clock.now + (f->closed ? 30 * SECOND : flow_timeout(f));
+    f->head.deadline = s->clock.now + (f->closed ? 30 * SECOND : flow_timeout(f));
 }
 
 void flow_client(struct flow *f, unsigned end, unsigned by)
@@ -69,13 +70,15 @@ static void find_client(struct flow *f, const struct packet *p)
 
 /* ---------------------------------------------------------------- history letters (Zeek's) */
 
-static void add_letter(struct flow *f, unsigned from, unsigned index, uint8_t letter)
+/* Each letter stands once for each end: fourteen at most. */
+static void add_letter(struct flow *f, unsigned from, enum letter letter)
 {
-    uint16_t bit = (uint16_t)(1u << (index + 8 * from));
-    if ((f->history_seen & bit) || f->history_length == sizeof f->history)
+    unsigned code = letter | from << 3;
+    uint16_t bit = (uint16_t)(1u << code);
+    if (f->history_seen & bit)
         return;
     f->history_seen |= bit;
-    f->history[f->history_length++] = (uint8_t)(letter | (from ? 0x80 : 0));
+    f->history |= (uint64_t)code << (4 * f->history_length++);
 }
 
 static void add_history(struct flow *f, const struct packet *p, bool retransmitted)
@@ -83,26 +86,27 @@ static void add_history(struct flow *f, const struct packet *p, bool retransmitt
     unsigned flags = p->flags;
     if (flags & (TSCOPE_SYN | TSCOPE_RST | TSCOPE_FIN)) {
         if (flags & TSCOPE_SYN)
-            add_letter(f, p->from, flags & TSCOPE_ACK ? 1 : 0, flags & TSCOPE_ACK ? 'h' : 's');
+            add_letter(f, p->from, flags & TSCOPE_ACK ? LETTER_SYN_ACK : LETTER_SYN);
         if (flags & TSCOPE_RST)
-            add_letter(f, p->from, 2, 'r');
+            add_letter(f, p->from, LETTER_RST);
         if (flags & TSCOPE_FIN)
-            add_letter(f, p->from, 3, 'f');
+            add_letter(f, p->from, LETTER_FIN);
         if (flags & (TSCOPE_SYN | TSCOPE_RST))
             return;
     }
     if (p->payload_length)
-        add_letter(f, p->from, retransmitted ? 5 : 4, retransmitted ? 't' : 'd');
+        add_letter(f, p->from, retransmitted ? LETTER_AGAIN : LETTER_DATA);
     else if (flags & TSCOPE_ACK)
-        add_letter(f, p->from, 6, 'a');
+        add_letter(f, p->from, LETTER_ACK);
 }
 
 /* ---------------------------------------------------------------- the trace */
 
-static uint32_t payload_digest(const struct packet *p)
+/* Of a lone packet only the digest was kept. */
+uint32_t payload_digest(const struct packet *p)
 {
     size_t n = p->payload_have < 32 ? p->payload_have : 32;
-    return n ? (uint32_t)digest_words(p->payload, n) : 0;
+    return n ? (uint32_t)digest_words(p->payload, n) : p->payload_digest;
 }
 
 struct before flow_before(const struct flow *f, const struct packet *p)
@@ -112,12 +116,20 @@ struct before flow_before(const struct flow *f, const struct packet *p)
                            .other_known = other->seq_known};
 }
 
+/* A copy has the IP ID and sequence number of its original.  Workload: bare ACKs that repeat each other (a third of the
+ * packets of `small`) sent the search through rows that are not in the cache; two of three are kept from it. */
+static uint32_t traced_bit(const struct packet *p)
+{
+    return (uint32_t)1 << (((p->seq + p->ip_id) * 0x9e3779b1u) >> 27);
+}
+
 bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct before b, unsigned what)
 {
     struct tscope_trace *row = trace_add(s, f);
     if (!row)
         return false;
     const struct side *other = &f->side[!p->from];
+    f->side[p->from].traced_bits |= traced_bit(p);
     bool acks = b.other_known && (p->flags & TSCOPE_ACK);
     *row = (struct tscope_trace){
         .frame = p->frame, .time_ns = p->time_ns, .seq = p->seq, .ack = p->ack,
@@ -151,9 +163,8 @@ static bool unanswered(const struct flow *f)
 }
 
 /* Whether this packet is one of the telling ones. */
-static bool is_telling(struct flow *f, const struct packet *p, unsigned what)
+static bool is_telling(struct flow *f, struct side *self, const struct side *other, const struct packet *p, unsigned what)
 {
-    struct side *self = &f->side[p->from], *other = &f->side[!p->from];
     if (self->packets + other->packets < FIRST_ROWS || (p->flags & (TSCOPE_SYN | TSCOPE_FIN | TSCOPE_RST)))
         return true;
     if ((self->flags | other->flags) & (TSCOPE_RST | TSCOPE_FIN)) {
@@ -179,14 +190,15 @@ static void release_when_well(struct tscope_scan *s, struct flow *f)
         return;
     trace_release(&s->traces, f);
     f->side[0].traced = f->side[1].traced = false;
+    f->side[0].traced_bits = f->side[1].traced_bits = 0;
     f->facts |= TSCOPE_FACT_TRACE_RELEASED;
 }
 
 /* ---------------------------------------------------------------- resets */
 
-static uint32_t marks_of_reset(const struct flow *f, const struct packet *p)
+static uint32_t marks_of_reset(const struct flow *f, const struct side *self, const struct side *other,
+                               const struct packet *p)
 {
-    const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
     bool server = p->from != f->client;
     uint32_t marks = 0;
     if (server && (other->flags & TSCOPE_SYN) && !self->ttl_max && !other->bytes)
@@ -211,13 +223,13 @@ static uint32_t marks_of_reset(const struct flow *f, const struct packet *p)
     return marks;
 }
 
-static bool take_reset(struct tscope_scan *s, struct flow *f, const struct packet *p)
+static bool take_reset(struct tscope_scan *s, struct flow *f, struct side *self, const struct side *other,
+                       const struct packet *p)
 {
-    struct side *self = &f->side[p->from];
     if (self->packets && !self->traced)
         trace_reference(s, f, p->from);
     bool traced = flow_trace(s, f, p, flow_before(f, p), self->resets ? TSCOPE_WHAT_AFTER_RST : 0);
-    flow_mark(s, f, marks_of_reset(f, p));
+    flow_mark(s, f, marks_of_reset(f, self, other, p));
     if (p->from != f->client && (!f->trigger || (self->flags & TSCOPE_FIN)))
         f->rare[p->from].plain_rst_ttl = p->ttl;
     self->resets++;
@@ -229,9 +241,8 @@ static bool take_reset(struct tscope_scan *s, struct flow *f, const struct packe
 
 /* ---------------------------------------------------------------- sequence numbers, handshake, trigger */
 
-static unsigned place_in_stream(struct flow *f, const struct packet *p)
+static unsigned place_in_stream(struct flow *f, struct side *self, const struct packet *p)
 {
-    struct side *self = &f->side[p->from];
     uint32_t length = p->payload_length + ((p->flags & TSCOPE_SYN) != 0) + ((p->flags & TSCOPE_FIN) != 0);
     unsigned what = 0;
     if (!self->seq_known) {
@@ -258,9 +269,8 @@ static unsigned place_in_stream(struct flow *f, const struct packet *p)
     return what;
 }
 
-static void take_ack(struct flow *f, const struct packet *p)
+static void take_ack(struct flow *f, struct side *self, struct side *other, const struct packet *p)
 {
-    struct side *self = &f->side[p->from], *other = &f->side[!p->from];
     if (!(p->flags & TSCOPE_ACK))
         return;
     self->last_ack = p->ack;
@@ -282,9 +292,8 @@ static void take_ack(struct flow *f, const struct packet *p)
         f->late_unacked = true;
 }
 
-static void take_handshake(struct tscope_scan *s, struct flow *f, const struct packet *p)
+static void take_handshake(struct tscope_scan *s, struct flow *f, const struct side *self, const struct packet *p)
 {
-    struct side *self = &f->side[p->from];
     bool from_client = p->from == f->client;
     if (p->flags & TSCOPE_SYN) {
         if ((p->flags & TSCOPE_ACK) && (self->flags & TSCOPE_SYN) && f->rare[p->from].isn != p->seq)
@@ -309,9 +318,9 @@ static void take_handshake(struct tscope_scan *s, struct flow *f, const struct p
 }
 
 /* The trigger is what the client sends before the server's first payload, from its first byte on. */
-static unsigned take_client_payload(struct tscope_scan *s, struct flow *f, const struct packet *p, unsigned what)
+static unsigned take_client_payload(struct tscope_scan *s, struct flow *f, const struct side *self,
+                                    const struct packet *p, unsigned what)
 {
-    struct side *self = &f->side[p->from];
     bool whole = (self->flags & TSCOPE_SYN) != 0;
     if (!f->trigger && f->answer_ns == TSCOPE_NO_NS && (whole || f->name_state != NAME_DONE)) {
         f->trigger = TSCOPE_TRIGGER_DATA;
@@ -369,21 +378,21 @@ static bool is_last_again(const struct side *self, const struct packet *p)
 
 /* Resets are copies only where the flow's other packets come in copies too: several resets alike are what some
  * injectors send.  A bare ACK without an IP ID may well be sent twice. */
-static bool is_copy(const struct tscope_scan *s, const struct flow *f, const struct packet *p)
+static bool is_copy(const struct tscope_scan *s, const struct flow *f, const struct side *self,
+                    const struct side *other, const struct packet *p)
 {
-    const struct side *self = &f->side[p->from], *other = &f->side[!p->from];
     if (!may_be_copy(self, p))
         return false;
     if ((p->flags & TSCOPE_RST) && 2 * ((uint32_t)self->copies + other->copies) < self->packets + other->packets)
         return false;
     if (!p->payload_length && !p->ip_id && !(p->flags & (TSCOPE_SYN | TSCOPE_FIN | TSCOPE_RST)))
         return false;
-    return is_last_again(self, p) || trace_has(&s->traces, f, p, is_alike);
+    return is_last_again(self, p) ||
+           ((self->traced_bits & traced_bit(p)) && trace_has(&s->traces, f, p, is_alike));
 }
 
-static void remember(struct flow *f, const struct packet *p)
+static void remember(struct flow *f, struct side *self, const struct packet *p)
 {
-    struct side *self = &f->side[p->from];
     self->last_frame = p->frame;
     self->last_ns = p->time_ns;
     self->ip_id = p->ip_id;
@@ -402,28 +411,27 @@ static void remember(struct flow *f, const struct packet *p)
     }
 }
 
-static bool take_segment(struct tscope_scan *s, struct flow *f, const struct packet *p)
+static bool take_segment(struct tscope_scan *s, struct flow *f, struct side *self, struct side *other,
+                         const struct packet *p)
 {
-    struct side *self = &f->side[p->from];
     struct before before = flow_before(f, p);
     unsigned what = self->resets ? TSCOPE_WHAT_AFTER_RST : 0;
-    take_handshake(s, f, p);
-    what |= place_in_stream(f, p);
+    take_handshake(s, f, self, p);
+    what |= place_in_stream(f, self, p);
     self->flags |= p->flags;
     if (p->payload_length && p->from == f->client)
-        what = take_client_payload(s, f, p, what);
+        what = take_client_payload(s, f, self, p, what);
     else if (p->payload_length)
         take_server_payload(f, p, what);
-    take_ack(f, p);
+    take_ack(f, self, other, p);
     if (self->resets)
         flow_mark(s, f, TSCOPE_MARK_SENDS_AFTER_RST);
     add_history(f, p, (what & TSCOPE_WHAT_RETRANSMISSION) != 0);
-    return is_telling(f, p, what) && flow_trace(s, f, p, before, what);
+    return is_telling(f, self, other, p, what) && flow_trace(s, f, p, before, what);
 }
 
-static void take_copy(struct tscope_scan *s, struct flow *f, const struct packet *p)
+static void take_copy(struct tscope_scan *s, struct flow *f, struct side *self, const struct packet *p)
 {
-    struct side *self = &f->side[p->from];
     if (self->copies < UINT8_MAX)
         self->copies++;
     f->facts |= TSCOPE_FACT_COPIES;
@@ -431,22 +439,22 @@ static void take_copy(struct tscope_scan *s, struct flow *f, const struct packet
         flow_trace(s, f, p, flow_before(f, p), TSCOPE_WHAT_DUPLICATE);
 }
 
-void flow_tcp(struct tscope_scan *s, struct flow *f, const struct packet *p)
+void flow_tcp(struct tscope_scan *s, struct flow *restrict f, const struct packet *restrict p)
 {
-    struct side *self = &f->side[p->from];
+    struct side *self = &f->side[p->from], *other = &f->side[!p->from];
     bool reset = (p->flags & TSCOPE_RST) != 0;
     find_client(f, p);
     f->anomalies |= p->anomalies;
-    if (is_copy(s, f, p)) {
-        take_copy(s, f, p);
+    if (is_copy(s, f, self, other, p)) {
+        take_copy(s, f, self, p);
         return;
     }
-    self->traced = reset ? take_reset(s, f, p) : take_segment(s, f, p);
-    f->side[!p->from].in_reset_run = false;
+    self->traced = reset ? take_reset(s, f, self, other, p) : take_segment(s, f, self, other, p);
+    other->in_reset_run = false;
     self->packets++;
     self->bytes += p->payload_length;
-    remember(f, p);
+    remember(f, self, p);
     set_deadline(s, f, p);
-    if (f->trace_count && (f->closed || f->side[0].packets + f->side[1].packets == FIRST_ROWS))
+    if (f->trace_count && (f->closed || self->packets + other->packets == FIRST_ROWS))
         release_when_well(s, f);
 }

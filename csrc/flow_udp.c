@@ -63,5 +63,5 @@ void flow_udp(struct tscope_scan *s, struct flow *f, const struct packet *p)
     self->last_ns = p->time_ns;
     self->last_frame = p->frame;
     self->ip_id = p->ip_id;
-    f->deadline = s->clock.now + flow_timeout(f);
+    f->head.deadline = s->clock.now + flow_timeout(f);
 }

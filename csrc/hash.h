@@ -21,19 +21,23 @@ static inline uint64_t hash_fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* In the machine's order.  By value: an array to copy into would cost a stack check in each function that hashes. */
+static inline uint64_t hash_word(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
 /* `words` words of 8 bytes, two to a multiplication. */
 static inline uint64_t hash_words(const struct hash_key *key, const void *data, size_t words)
 {
     const uint8_t *at = data;
-    uint64_t h = key->word[0] ^ words, w[2];
-    for (; words >= 2; words -= 2, at += 16) {
-        memcpy(w, at, 16);
-        h = hash_fold(h ^ w[0] ^ 0xa0761d6478bd642fu, key->word[1] ^ w[1]);
-    }
-    if (words) {
-        memcpy(w, at, 8);
-        h = hash_fold(h ^ w[0] ^ 0xe7037ed1a0b428dbu, key->word[1]);
-    }
+    uint64_t h = key->word[0] ^ words;
+    for (; words >= 2; words -= 2, at += 16)
+        h = hash_fold(h ^ hash_word(at) ^ 0xa0761d6478bd642fu, key->word[1] ^ hash_word(at + 8));
+    if (words)
+        h = hash_fold(h ^ hash_word(at) ^ 0xe7037ed1a0b428dbu, key->word[1]);
     return hash_fold(h ^ 0x8ebc6af09c88c6e3u, key->word[1]);
 }
 
@@ -75,16 +79,13 @@ static inline uint64_t digest_finish(uint64_t h)
 static inline uint64_t digest_words(const void *data, size_t length)
 {
     const uint8_t *at = data;
-    uint64_t h = length;
-    while (length) {                                   /* advances >= 1 */
-        uint64_t w = 0;
-        size_t n = length < 8 ? length : 8;
-        memcpy(&w, at, n);
-        h = digest_finish(h ^ w);
-        at += n;
-        length -= n;
-    }
-    return h;
+    uint64_t h = length, rest = 0;
+    for (; length >= 8; length -= 8, at += 8)
+        h = digest_finish(h ^ hash_word(at));
+    if (!length)
+        return h;
+    memcpy(&rest, at, length);
+    return digest_finish(h ^ rest);
 }
 
 #define DIGEST_START 0xcbf29ce484222325u

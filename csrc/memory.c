@@ -26,6 +26,14 @@ void *mem_new(size_t count, size_t size)
     return calloc(count ? count : 1, size);
 }
 
+void *mem_lines(size_t count, size_t size)
+{
+    size_t bytes;
+    if (fails() || __builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - 63)
+        return NULL;
+    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+}
+
 void *mem_resize(void *block, size_t count, size_t size)
 {
     size_t bytes;

@@ -157,16 +157,11 @@ static void take_packet(struct tscope_scan *s, struct packet *p)
     if (p->ip_version)
         s->sum.packets++;
     if (p->has_ports) {
-        struct flow *f = flow_of(s, p);
-        if (!f) {
+        number = flow_take(s, p);
+        if (!number) {
             out_of_memory(s);
             return;
         }
-        number = f->number;
-        if (p->protocol == 6)
-            flow_tcp(s, f, p);
-        else
-            flow_udp(s, f, p);
     }
     if (p->quotes) {
         struct flow *f = flow_quoted(s, p);
@@ -189,7 +184,7 @@ static void take_group(struct tscope_scan *s, unsigned n)
             flow_prefetch_slot(&s->flows, s->group[i].hash);
     for (unsigned i = 0; i < n; i++)
         if (s->group[i].has_ports)
-            flow_prefetch(&s->flows, s->group[i].hash);
+            flow_prefetch(&s->flows, &s->group[i]);
     for (unsigned i = 0; i < n && s->failure != TSCOPE_E_MEMORY; i++) {
         s->offset = s->starts[i];                      /* what is noted of a packet names its record, not its group */
         take_packet(s, &s->group[i]);
@@ -299,6 +294,8 @@ static int usable(struct tscope_scan *s)
 {
     if (s->failure)
         return s->failure;
+    if (s->ended)
+        return TSCOPE_END;
     return ready_for_packets(s) ? TSCOPE_OK : TSCOPE_E_MEMORY;
 }
 
@@ -410,6 +407,7 @@ int tscope_end(struct tscope_scan *s)
     note_link_types(s);
     transactions_finish(s);
     flows_finish(s);
+    traces_end(&s->traces);
     s->ended = true;
     return s->failure == TSCOPE_E_MEMORY ? TSCOPE_E_MEMORY : TSCOPE_OK;
 }

@@ -3,6 +3,7 @@
 #define TSCOPE_SCAN_H
 
 #include "core.h"
+#include "pool.h"
 #include "table.h"
 #include "wheel.h"
 
@@ -19,12 +20,25 @@ struct clock {
     bool started;
 };
 
+#define JUMP (3600 * SECOND)
+
+/* What the clock does at a packet that does not simply follow. */
+bool clock_decide(struct clock *c, int64_t time_ns, int64_t *jump);
+
 /* True where the clock jumped (the caller tells the user). */
-bool clock_advance(struct clock *c, int64_t time_ns, int64_t *jump);
+static inline bool clock_advance(struct clock *c, int64_t time_ns, int64_t *jump)
+{
+    if (!c->started || time_ns < c->now || (uint64_t)time_ns - (uint64_t)c->now > (uint64_t)JUMP)
+        return clock_decide(c, time_ns, jump);
+    c->agreeing = 0;
+    c->now = time_ns;
+    return false;
+}
 
 /* ---------------------------------------------------------------- traces (trace.c) */
 
-enum { PAGE_ROWS = 8, MAX_TRACE = 4096 };
+/* Workload: most flows are short, so a page holds four rows (pages of eight took twice the memory on `small`). */
+enum { PAGE_ROWS = 4, MAX_TRACE = 4096, LOOK_BACK = 16 };
 
 struct trace_page {
     uint32_t next, previous;
@@ -57,6 +71,7 @@ struct side {
     uint32_t next_seq;            /* after the highest byte it sent (or that the other end acknowledged) */
     uint32_t last_seq, last_ack;
     uint32_t resets;
+    uint32_t traced_bits;         /* one bit of 32 for each of its packets in the trace: see traced_bit */
     uint16_t window, ip_id;
     uint16_t flags;               /* all, or-ed */
     uint16_t last_flags, last_length;
@@ -80,29 +95,66 @@ struct rare {
 
 enum name_state { NAME_WANTED, NAME_WAITS, NAME_DONE };
 
-/* The first 256 bytes are what an ordinary packet amid a flow needs; the rest is for its beginning and end. */
-struct flow {
+/* Letters of the history, as Zeek names them: s h r f d t a. */
+enum letter { LETTER_SYN, LETTER_SYN_ACK, LETTER_RST, LETTER_FIN, LETTER_DATA, LETTER_AGAIN, LETTER_ACK };
+
+/* How a flow is found and when it is over: the first line of every record. */
+struct flow_head {
     struct flow_key key;
     int64_t deadline;
+    struct wheel_link link;
+    uint32_t tag;                 /* the low half of its hash: also its home slot */
+};
+_Static_assert(sizeof(struct flow_head) == 64, "one cache line");
+
+/* A flow of one packet, kept as that packet until a second one comes or the flow is over; then it is told like any
+ * other.  In a flood of SYNs nearly every flow is such a one: two cache lines instead of six and a page of the trace. */
+struct lone {
+    struct flow_head head;
+    uint64_t number;
+    uint64_t frame;
+    int64_t time_ns;
+    uint32_t seq, ack;
+    uint32_t anomalies;
+    uint32_t payload_length, payload_digest;
+    uint16_t interface, vlan;
+    uint16_t flags, window, ip_id;
+    uint16_t options_digest;
+    uint8_t options_length;
+    uint8_t ttl, tos;
+    uint8_t tunnel;
+    uint8_t ip_flags : 4, from : 1, is_ip6 : 1;
+};
+_Static_assert(sizeof(struct lone) == 128, "two cache lines");
+
+/* The first four lines are what an ordinary packet amid a flow needs; the other two are for its beginning and end. */
+struct flow {
+    struct flow_head head;
+    struct side side[2];          /* by end of the key */
     int64_t answer_ns;
     uint32_t marks, facts;
-    struct side side[2];          /* by end of the key */
     uint32_t anomalies;
-    uint32_t trace_count;
     uint32_t trigger_seq, trigger_length, trigger_acked;
+    uint32_t trace_first, trace_last;
     uint32_t index;               /* its own place */
-    uint32_t tag;                 /* the low half of its hash: also its home slot */
+    uint16_t trace_count;
     uint16_t history_seen;
+    uint16_t interface, vlan;
+    uint16_t name_length;
+    uint8_t name_from, name_state;
     uint8_t client;               /* end of the key */
     uint8_t client_by;
-    uint8_t trigger, name_state;
+    uint8_t trigger;
     uint8_t silent_rows;          /* of the server, traced while the trigger is unanswered */
+    uint8_t icmp_rows;
+    uint8_t history_length;
+    uint8_t tunnel;
+    bool is_ip6 : 1;
     bool closed : 1;              /* reset, or closed by both: its deadline stands */
     bool late_unacked : 1;
-    bool alive : 1;
 
-    struct wheel_link link;
     struct rare rare[2];
+    uint64_t history;             /* letters of four bits, the first one lowest: enum letter, 8: sent by end 1 */
     uint64_t number;
     uint64_t first_frame;
     int64_t first_ns;
@@ -112,31 +164,21 @@ struct flow {
     uint64_t trigger_frame;
     uint8_t *name;
     struct stream *stream;
-    uint32_t trace_first, trace_last;
-    uint32_t interface;
-    uint16_t name_length, vlan;
-    uint8_t name_from;
-    uint8_t tunnel;
-    uint8_t ip_version;
-    uint8_t icmp_rows;
-    uint8_t history_length;
-    uint8_t history[16];          /* letter, 0x80: sent by end 1 */
 };
-_Static_assert(offsetof(struct flow, link) <= 256, "four cache lines");
-
-enum { FLOWS_PER_BLOCK = 1024 };
+_Static_assert(offsetof(struct flow, rare) == 256 && sizeof(struct flow) == 384, "four cache lines, and two");
 
 struct flows {
-    struct flow **blocks;
-    struct table_slot *slots;     /* low half of the hash, and index + 1 */
+    struct pool all, lone;        /* struct flow, struct lone */
+    struct table_slot *slots;     /* low half of the hash, and item + 1 */
     struct wheel plain, marked;   /* unmarked flows are evicted first */
     uint64_t started;             /* also the number of the latest flow */
     uint64_t evicted;
-    uint32_t n_blocks, used;      /* flows ever allocated */
     uint32_t live, peak, limit;
     uint32_t mask;
-    uint32_t free;                /* list of free flows, linked by link.later */
 };
+
+/* What slots and wheels hold: the index of a flow or, with this bit, of a lone one. */
+#define LONE ((uint32_t)1 << 31)
 
 struct table_slot {
     uint32_t tag, index;
@@ -233,7 +275,7 @@ int traces_init(struct traces *t, uint64_t bytes);
 void traces_end(struct traces *t);
 struct tscope_trace *trace_add(struct tscope_scan *s, struct flow *f);
 void trace_release(struct traces *t, struct flow *f);
-/* Whether one of the latest rows (of two pages at most) is `alike`. */
+/* Whether one of the latest LOOK_BACK rows is `alike`. */
 bool trace_has(const struct traces *t, const struct flow *f, const struct packet *p,
                bool (*alike)(const struct tscope_trace *, const struct packet *));
 /* Copies a flow's rows to `out` (f->trace_count of them), turned so that from_server is right. */
@@ -244,14 +286,15 @@ int flows_init(struct tscope_scan *s);
 void flows_end(struct tscope_scan *s);
 static inline struct flow *flow_at(const struct flows *t, uint32_t index)
 {
-    return &t->blocks[index / FLOWS_PER_BLOCK][index % FLOWS_PER_BLOCK];
+    return pool_at(&t->all, index, sizeof(struct flow));
 }
 void flow_prefetch_slot(const struct flows *t, uint64_t hash);
-void flow_prefetch(const struct flows *t, uint64_t hash);
+/* Sets p->likely, and fetches it. */
+void flow_prefetch(const struct flows *t, struct packet *p);
 /* The live flow that an ICMP error quotes; NULL where there is none. */
-struct flow *flow_quoted(const struct tscope_scan *s, const struct packet *p);
-/* The packet's flow, new where there is none; NULL: no memory. */
-struct flow *flow_of(struct tscope_scan *s, const struct packet *p);
+struct flow *flow_quoted(struct tscope_scan *s, const struct packet *p);
+/* Tells a packet to its flow, a new one where there is none.  The flow's number; 0: no memory. */
+uint64_t flow_take(struct tscope_scan *s, const struct packet *p);
 void flow_mark(struct tscope_scan *s, struct flow *f, uint32_t marks);
 void flows_expire(struct tscope_scan *s);
 void flows_clock_set_back(struct tscope_scan *s);
@@ -264,7 +307,9 @@ void flow_icmp(struct tscope_scan *s, struct flow *f, const struct packet *p);
 void flow_client(struct flow *f, unsigned end, unsigned by);
 bool flow_starts_anew(const struct flow *f, const struct packet *p);
 int64_t flow_timeout(const struct flow *f);
+#define FLOW_PATIENCE (60 * SECOND)   /* with a flow that is not established */
 
+uint32_t payload_digest(const struct packet *p);
 /* The next sequence numbers of sender and other end before a packet moves them. */
 struct before {
     uint32_t self_next, other_next;
@@ -273,6 +318,13 @@ struct before {
 struct before flow_before(const struct flow *f, const struct packet *p);
 /* A row of the trace for this packet; false where none could be had. */
 bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct before b, unsigned what);
+
+/* flow_lone.c */
+/* Whether nothing need be done yet with the first packet of a flow. */
+bool lone_suits(const struct packet *p);
+void lone_keep(struct lone *l, const struct packet *p);
+/* The packet as it was, but for its payload. */
+void lone_packet(const struct lone *l, struct packet *p);
 
 /* flow_final.c */
 void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by);

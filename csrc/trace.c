@@ -3,7 +3,7 @@
 
 #include "memory.h"
 
-enum { BLOCK_PAGES = 512 };
+enum { BLOCK_PAGES = 1024 };
 
 static struct tscope_trace *rows_of(const struct traces *t, uint32_t page)
 {
@@ -24,6 +24,7 @@ void traces_end(struct traces *t)
         mem_free(t->blocks[i / BLOCK_PAGES]);
     mem_free(t->blocks);
     mem_free(t->pages);
+    memset(t, 0, sizeof *t);
 }
 
 static bool grow(struct traces *t)
@@ -40,7 +41,7 @@ static bool grow(struct traces *t)
         t->blocks = blocks;
         t->room = room;
     }
-    struct tscope_trace *rows = mem_new((size_t)BLOCK_PAGES * PAGE_ROWS, sizeof *rows);
+    struct tscope_trace *rows = mem_resize(NULL, (size_t)BLOCK_PAGES * PAGE_ROWS, sizeof *rows);
     if (!rows)
         return false;
     t->blocks[t->n_pages / BLOCK_PAGES] = rows;
@@ -122,10 +123,14 @@ struct tscope_trace *trace_add(struct tscope_scan *s, struct flow *f)
 bool trace_has(const struct traces *t, const struct flow *f, const struct packet *p,
                bool (*alike)(const struct tscope_trace *, const struct packet *))
 {
-    for (uint32_t page = f->trace_last, n = 0; page != NONE && n < 2; page = t->pages[page].previous, n++)
-        for (uint32_t i = t->pages[page].used; i-- > 0;)
+    unsigned left = LOOK_BACK;
+    for (uint32_t page = f->trace_last; page != NONE; page = t->pages[page].previous)
+        for (uint32_t i = t->pages[page].used; i-- > 0;) {
+            if (left-- == 0)
+                return false;
             if (alike(rows_of(t, page) + i, p))
                 return true;
+        }
     return false;
 }
 

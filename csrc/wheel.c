@@ -19,7 +19,8 @@ void wheel_add(struct wheel *w, uint32_t item, int64_t deadline_ns)
         tick = w->tick + WHEEL_BUCKETS - 2;
     uint32_t bucket = (uint32_t)((uint64_t)tick % WHEEL_BUCKETS);
     struct wheel_link *l = w->link(w->owner, item);
-    l->bucket = bucket;
+    l->bucket = (uint16_t)bucket;
+    l->filed = true;
     l->earlier = w->last[bucket];
     l->later = WHEEL_NONE;
     if (l->earlier == WHEEL_NONE)
@@ -41,7 +42,28 @@ void wheel_remove(struct wheel *w, uint32_t item)
         w->last[l->bucket] = l->earlier;
     else
         w->link(w->owner, l->later)->earlier = l->earlier;
+    l->filed = false;
     w->count--;
+}
+
+void wheel_replace(struct wheel *w, uint32_t item, uint32_t by)
+{
+    struct wheel_link *old = w->link(w->owner, item), *l = w->link(w->owner, by);
+    *l = *old;
+    old->filed = false;
+    if (l->earlier == WHEEL_NONE)
+        w->first[l->bucket] = by;
+    else
+        w->link(w->owner, l->earlier)->later = by;
+    if (l->later == WHEEL_NONE)
+        w->last[l->bucket] = by;
+    else
+        w->link(w->owner, l->later)->earlier = by;
+}
+
+uint32_t wheel_next(const struct wheel *w)
+{
+    return w->first[(uint64_t)(w->tick + 1) % WHEEL_BUCKETS];
 }
 
 uint32_t wheel_due(struct wheel *w, int64_t now_ns)

@@ -15,7 +15,8 @@ enum { WHEEL_BUCKETS = 512 };     /* longer than the longest time-out, 300 s */
 
 struct wheel_link {
     uint32_t earlier, later;      /* neighbours in the bucket */
-    uint32_t bucket;
+    uint16_t bucket;
+    bool filed;                   /* waits in a wheel */
 };
 
 /* Gives the link of an item; `owner` is whoever holds the items. */
@@ -32,9 +33,13 @@ struct wheel {
 void wheel_init(struct wheel *w, wheel_links link, void *owner, int64_t now_ns);
 void wheel_add(struct wheel *w, uint32_t item, int64_t deadline_ns);
 void wheel_remove(struct wheel *w, uint32_t item);
+/* Another item takes the place of one that waits. */
+void wheel_replace(struct wheel *w, uint32_t item, uint32_t by);
 /* The clock is at now_ns.  Gives the items of buckets that have come up, one a call and removed from the wheel, until
  * WHEEL_NONE; the caller looks at the real deadline, and adds the item again where it is later. */
 uint32_t wheel_due(struct wheel *w, int64_t now_ns);
+/* The item that wheel_due will give next if it stays in the same bucket, or WHEEL_NONE: to be fetched ahead. */
+uint32_t wheel_next(const struct wheel *w);
 /* The clock was set back: items wait where they are, and come up within one turn. */
 void wheel_rewind(struct wheel *w, int64_t now_ns);
 /* The item that waits in the earliest bucket, or WHEEL_NONE. */

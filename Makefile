@@ -57,6 +57,19 @@ lint: $(VENV)/.dev
 	for file in csrc/*.c; do $${CC:-cc} $(WARNINGS) -fsyntax-only $$file || exit 1; done
 	$(BIN)/python tests/exports.py
 
+SANITIZED := build/sanitized
+SANITIZED_TESTS := tests/test_prefixes.py tests/test_layers.py
+
+# The extension is built a second time, into a folder of its own, and found there first.
+$(SANITIZED)/.built: $(VENV)/.tested $(SOURCES)
+	rm -rf $(SANITIZED)
+	TAMPERSCOPE_SANITIZE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(SANITIZED) .
+	@touch $@
+
+sanitize: $(SANITIZED)/.built
+	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
+		$(BIN)/python -m pytest $(SANITIZED_TESTS)
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest benchmarks -rs
 

@@ -453,6 +453,7 @@ void tscope_summarize(const struct tscope_scan *s, struct tscope_summary *summar
     summary->evicted_flows = s->flows.evicted;
     summary->evicted_transactions = s->transactions.evicted;
     summary->evicted_context = context_evicted(s);
+    summary->datagrams_incomplete += s->fragments.datagrams.count;
     summary->container = s->reader.container;
     summary->n_interfaces = s->reader.n_interfaces;
     summary->live_flows = s->flows.live;

@@ -504,7 +504,7 @@ struct tscope_summary {
     uint64_t names_dropped;       /* names not kept because the store was full */
     uint64_t not_judged;          /* flows with a trigger in one direction only, cut payload or taken trace */
     uint64_t datagrams_complete;  /* put together from fragments */
-    uint64_t datagrams_incomplete; /* given up: too old, or too many at once */
+    uint64_t datagrams_incomplete; /* not: a fragment is missing, too late, or did not fit */
     uint64_t anomaly_count[21];   /* by bit of enum tscope_anomaly */
     int64_t first_ns;             /* of the first frame; -1 without any */
     int64_t last_ns;

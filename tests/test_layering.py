@@ -12,7 +12,7 @@ import tamperscope
 
 PACKAGE = pathlib.Path(tamperscope.__file__).parent
 ORDER = (
-    "errors", "model", "catalogue", "core", "marks", "flows", "notices", "source", "capture", "fingerprint",
+    "errors", "model", "catalogue", "core", "marks", "flows", "notices", "inflate", "source", "capture", "fingerprint",
     "fingerprinters", "weigh", "judge", "scan", "report", "cli",
 )  # fmt: skip
 # Its one job is to import names when they are used, wherever they stand.

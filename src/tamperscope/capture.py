@@ -199,7 +199,7 @@ def open_capture(
     Open a capture for reading as tables.
 
     Args:
-        source: path, "-", bytes of a capture, or a binary file object, of pcap, pcapng, or gzip of them; see
+        source: path, "-", bytes of a capture, or a binary file object, of pcap or pcapng, plain or compressed; see
             `tamperscope.source.Source`.
         batch_packets: most rows of a batch.  16,384 to 65,536 are fastest: their columns stay in the cache.
         max_flows: live flows held at once.

@@ -51,7 +51,7 @@ Find network interference in packet captures: injected TCP resets, TLS
 connections dropped by server name, forged DNS answers; with the frames that
 prove it.
 
-A CAPTURE is a pcap or pcapng file, plain or gzipped; a folder, which is
+A CAPTURE is a pcap or pcapng file, plain or compressed; a folder, which is
 searched for captures; or - for standard input.
 
   -r FILE          a capture, as with tcpdump; may be repeated

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-READ = "pcap, pcapng and gzip of them are read"
+READ = "pcap and pcapng are read, plain or compressed by gzip, zstd, xz or lz4"
 
 # First bytes of what people take for a capture.
 FOREIGN = (

@@ -1,5 +1,5 @@
 """
-Where bytes come from: a path, standard input, bytes, a binary file object; gzip of any of them.
+Where bytes come from: a path, standard input, bytes, a binary file object; any of them compressed (`inflate`).
 
 A plain file or pipe is read by the core itself.  Files are read, never mapped: one that another program truncates
 would kill the reader.
@@ -15,11 +15,22 @@ from tamperscope.model import Notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, BinaryIO
 
+    from tamperscope.inflate import Ahead
+
 CHUNK = 256 * 1024
-INFLATED = 1 << 20  # bytes that are inflated at once: a bomb streams
+ALONE = 4  # pieces that are decompressed before a thread is started for it: small captures need none
 FOLDER = 0o040000
+MAGIC = (
+    b"\x1f",
+    b"\x28",
+    b"\xfd",
+    b"\x04",
+    *(bytes((0x50 + i,)) for i in range(16)),
+)  # first byte of what `inflate` knows
+KINDS = {".gz": "gzip", ".zst": "zstd", ".xz": "xz", ".lz4": "lz4"}
 
 
 class Source:
@@ -41,9 +52,11 @@ class Source:
         self._own = False
         self._file: BinaryIO | None = None
         self._data: memoryview | None = None
-        self._inflate: Any = None
-        self._raw = b""  # compressed bytes that wait
-        self._compressed = 0  # compressed bytes read
+        self._pieces: Iterator[bytes] | None = None  # decompressed bytes
+        self._ahead: Ahead | None = None  # the same from a thread, later
+        self._taken = 0  # pieces
+        self._trailing: list[bytes] = []
+        self._first = b""
         self._ended = False
         self.closed = False
         self._pending: bytes | memoryview = b""
@@ -92,18 +105,22 @@ class Source:
             if not more:
                 break
             start += more
-        if start.startswith(b"\x1f\x8b"):
-            self.compression = ".gz"
-            self._raw = start
-            self._compressed = len(start)
-            self._new_member()
+        if start[:1] not in MAGIC:
+            self._pending = start
+            return
+        from tamperscope import inflate
+
+        self.compression = inflate.compression(start)
+        if self.compression:
+            self._first = start
+            self._pieces = inflate.pieces(self.compression, self._compressed, self.name, self._trailing)
         else:
             self._pending = start
 
-    def _new_member(self) -> None:
-        import zlib
-
-        self._inflate = zlib.decompressobj(31)
+    def _compressed(self) -> bytes | memoryview:
+        """The next compressed bytes: first those by which they were told."""
+        first, self._first = self._first, b""
+        return first or self._more()
 
     def step(self, scan: core.Core) -> int:
         """Move some bytes on into the core.  Its code: OK, FULL (take tables, call again), END, or negative."""
@@ -113,63 +130,52 @@ class Source:
             code, used = scan.feed(self._pending)
             self._pending = self._pending[used:]
             return code
-        if self._inflate is not None:
+        if self._pieces is not None:
             return self._step_inflated(scan)
         if self._descriptor >= 0:
             return scan.read(self._descriptor)
         self._pending = self._more()
         return core.OK if self._pending else _end(scan)
 
-    # ------------------------------------------------------------ gzip
+    # ------------------------------------------------------------ compressed
 
     def _step_inflated(self, scan: core.Core) -> int:
         if self._ended:
             return _end(scan)
-        import zlib
+        from tamperscope.inflate import Damaged
 
-        raw = self._inflate.unconsumed_tail or self._raw or self._next_raw()
-        self._raw = b""
-        if not raw:
-            self._damaged("ends early")
-            return core.OK
-        before = self._inflate.copy()
         try:
-            self._pending = self._inflate.decompress(raw, INFLATED)
-        except zlib.error as error:
-            self._pending, used = _until_error(before, raw)
-            self._compressed += used - len(raw)
-            self._damaged(f"is damaged ({error})")
-            return core.OK
-        if self._inflate.eof:
-            self._end_member()
+            self._pending = self._next_piece()
+        except Damaged as damage:
+            self._note_damage(damage.how, damage.offset)
+        self._ended = not self._pending
+        if self._ended and self._trailing:
+            start = self._trailing[0].hex(" ")
+            text = f"what follows the end of the compressed data is ignored (it starts with {start})"
+            self.notices.append(Notice("warning", "trailing_data", text, capture=self.name))
         return core.OK
 
-    def _next_raw(self) -> bytes:
-        raw = bytes(self._more())
-        self._compressed += len(raw)
-        return raw
+    def _next_piece(self) -> bytes:
+        assert self._pieces is not None
+        if self._ahead is None and self._taken == ALONE:
+            from tamperscope.inflate import Ahead
 
-    def _end_member(self) -> None:
-        rest = self._inflate.unused_data.lstrip(b"\0")  # padding of tapes and block devices
-        while len(rest) < 2 and (more := self._next_raw()):  # a pipe may give a byte at a time
-            rest = (rest + more).lstrip(b"\0")
-        if rest.startswith(b"\x1f\x8b"):
-            self._new_member()
-            self._raw = rest
-            return
-        self._ended = True
-        if rest:
-            text = f"what follows the end of the compressed data is ignored (it starts with {rest[:2].hex(' ')})"
-            self.notices.append(Notice("warning", "trailing_data", text, capture=self.name))
+            self._ahead = Ahead(self._pieces)
+        if self._ahead is not None:
+            return self._ahead.next()
+        self._taken += 1
+        return next(self._pieces, b"")
 
-    def _damaged(self, how: str) -> None:
-        self._ended = True
-        text = f"gzip data {how} at compressed offset {self._compressed}; what came before it was analysed"
-        self.notices.append(Notice("error", "compression", text, capture=self.name, offset=self._compressed))
+    def _note_damage(self, how: str, offset: int) -> None:
+        kind = KINDS[self.compression]
+        text = f"{kind} data {how} at compressed offset {offset}; what came before it was analysed"
+        self.notices.append(Notice("error", "compression", text, capture=self.name, offset=offset))
 
     def close(self) -> None:
         """Close what was opened here; nothing more is read."""
         self.closed = True
+        if self._ahead is not None and not self._ahead.stop():
+            return  # its thread waits in read(): to close under it would let it read another file
         if self._own and self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -180,19 +186,6 @@ def _end(scan: core.Core) -> int:
     """No more bytes: END once the core has used up what it holds (tables may have to be taken first)."""
     code, _ = scan.feed(b"")
     return int(code or core.END)
-
-
-def _until_error(inflate: Any, raw: bytes) -> tuple[bytes, int]:
-    """What comes out of damaged data before its damage, which zlib drops, and the number of bytes that it came from."""
-    import zlib
-
-    out = []
-    for at in range(len(raw)):
-        try:
-            out.append(inflate.decompress(raw[at : at + 1]))
-        except zlib.error:
-            return b"".join(out), at
-    return b"".join(out), len(raw)
 
 
 def _binary(data: Any) -> bytes | memoryview:

@@ -33,7 +33,7 @@ from scenario import CLIENTS, COLLECTION, SEED, SERVERS, Output, Scenario, draw
 from truth import Broken, Event
 
 HERE = Path(__file__).resolve().parent
-LIMIT = 180  # seconds for one recording
+LIMIT = 360  # seconds for one recording; most need half a minute
 TRIES = 2
 PLAIN = 128 * 1024  # larger files are written compressed
 SIZE = 2 * 1024 * 1024
@@ -74,6 +74,7 @@ def index(scenario: Scenario, output: Output, path: Path, found: list[dict[str, 
         "flows": found,
         "other_flows": "innocent",
         "summary": f"{scenario.about} Counts: {counted}.",
+        **({"evening": scenario.story} if scenario.story else {}),
     }
 
 
@@ -82,10 +83,12 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
     require(TOOLS, ["curl_cffi", "cryptography"])
     import compare  # after `require`: these need PyPI packages
     import containers
+    import evenings
     import stage
 
     scenario = draw(name, seed)
     clients = {address for pair in CLIENTS.values() for address in pair} | {stage.NAT}
+    clients |= {address for more in scenario.aliases.values() for address in more}
     by_address = {address: server for server, pair in SERVERS.items() for address in pair}
     with tempfile.TemporaryDirectory(prefix=PREFIX) as temporary:
         folder = Path(temporary)
@@ -117,7 +120,7 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
                 link, kept = raw[output.point]
                 for edit in output.edits:
                     kept = edit.apply(kept, link, rng)
-                snap = next((e.size for e in output.edits if isinstance(e, containers.Snap)), 0)
+                snap = next((e.size for e in output.edits if isinstance(e, containers.Snap | evenings.Evening)), 0)
                 doubled = output.point == "any" or any(isinstance(e, containers.Mirror) for e in output.edits)
 
                 def offset(side: str, server: str, point: str = output.point, two: bool = doubled) -> tuple[int, ...]:
@@ -126,6 +129,9 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
                     return (there, there - 1) if two else (there,)
 
                 view = compare.View(output.vantage, frames(link, kept), comparison, offset)
+                if scenario.story:  # frames were matched by true times; controls count by those of the evening
+                    for frame in (f for flow in view.flows.values() for f in flow.frames):
+                        frame.time += kept[frame.number - 1].shift_ns / 1e9
                 view.one_way = any(isinstance(e, containers.OneWay) for e in output.edits)
                 view.cut = snap if 0 < snap < 200 else 0
                 found, counts = compare.labels(
@@ -163,6 +169,19 @@ def one(name: str, seed: int, target: Path, keep: Path | None) -> int:
             if keep:
                 shutil.copytree(folder, keep, dirs_exist_ok=True)
     return 0
+
+
+def undecidable(output: Path) -> None:
+    """How many flows of each mechanism have no proof and no control in their file."""
+    table: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for kind in {kind for kind, _, _ in COLLECTION.values()}:
+        for path in sorted((output / kind).glob("*.json")):
+            for label in json.loads(path.read_text())["flows"]:
+                if label["expected"] not in ("none", "insufficient"):
+                    table[label["expected"]][label["quality"]] += 1
+    for mechanism, counts in sorted(table.items()):
+        share = counts["C"] / counts.total()
+        print(f"{mechanism}: A {counts['A']}, B {counts['B']}, C {counts['C']}: {share:.0%} undecidable")
 
 
 def spawn(name: str, seed: int, output: Path, processor: int) -> tuple[str, int, str]:
@@ -229,6 +248,7 @@ def main() -> int:
                 skipped.append(name)
             elif status:
                 failed.append(name)
+    undecidable(options.output)
     print(f"{len(names) - len(failed) - len(skipped)} of {len(names)} recorded in {time.time() - begin:.0f} s")
     for word, which in (("skipped", skipped), ("failed", failed)):
         if which:

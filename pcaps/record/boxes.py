@@ -72,6 +72,39 @@ class Box:
         """Only a box that stands for a broken line cares."""
 
 
+class Only(Box):
+    """Another box, for the flows of some clients only; `label` is what switches it."""
+
+    def __init__(self, box: Box, clients: set[str], label: str) -> None:
+        super().__init__(box.log, box.rng)
+        self.box = box
+        self.clients = clients
+        self.name = label
+
+    def handle(self, packet: Packet, direction: int, now: float, inject: Inject) -> bool:
+        self.box.active = self.active
+        client = packet.src if direction == UP else packet.dst
+        return client not in self.clients or self.box.handle(packet, direction, now, inject)
+
+
+class Fault(Box):
+    """No interference: a line that fails, for all names; of servers, or of everybody who stands behind `Only`."""
+
+    name = "fault"
+
+    def __init__(self, log: Log, rng: random.Random, servers: set[str] | None, share: float) -> None:
+        super().__init__(log, rng)
+        self.servers = servers
+        self.share = share
+
+    def handle(self, packet: Packet, direction: int, now: float, inject: Inject) -> bool:
+        server = packet.dst if direction == UP else packet.src
+        hit = self.active and (self.servers is None or server in self.servers) and self.rng.random() < self.share
+        if hit:
+            self.log.packet(now, self.name, "outage", packet.key(direction == UP), packet.raw, direction)
+        return not hit
+
+
 class Heads:
     """Puts the start of each client's stream together, because a browser's hello spans two segments."""
 

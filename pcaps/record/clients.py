@@ -297,6 +297,37 @@ def insertion(job: Job) -> Job:
     return {"exit": 0, "action": "inserted"}
 
 
+def lookup(job: Job, port: int, limit: float) -> list[str]:
+    """IPv4 addresses for the name; asks once more when no answer came."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((job["client"], port))
+        peer.connect((job["resolver"], 53))
+        for _ in range(2):
+            peer.send(query(job["name"], "A", port))
+            peer.settimeout(limit)
+            try:
+                answer = peer.recv(4096)
+            except OSError:
+                continue
+            count, data = int.from_bytes(answer[6:8], "big"), answer[12 + len(job["name"]) + 6 :]
+            records = [data[n * 16 : n * 16 + 16] for n in range(count)]
+            return [socket.inet_ntoa(record[12:16]) for record in records if record[2:4] == b"\0\1"]
+    return []
+
+
+def visit(job: Job) -> Job:
+    """An attempt as a person makes it: lookup, page, and again a little later when that failed."""
+    tries = 0
+    for asking, loading in job["ports"]:
+        tries += 1
+        if job["server"] in lookup(job, asking, job["patience"]):
+            done = curl(job | {"source_port": loading})
+            if not done["exit"]:
+                return {"exit": 0, "tries": tries}
+        time.sleep(job["again"])
+    return {"exit": 1, "tries": tries}
+
+
 KINDS = {
     work.__name__: work
     for work in (
@@ -315,6 +346,7 @@ KINDS = {
         scan,
         idle,
         insertion,
+        visit,
     )
 }
 

@@ -3,3 +3,4 @@
 import collection_boxes  # noqa: F401
 import collection_innocent  # noqa: F401
 import collection_tools  # noqa: F401
+import evenings  # noqa: F401

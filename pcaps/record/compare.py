@@ -21,7 +21,7 @@ from truth import Broken, Event, Flow, before, entry, first_data
 SLOW = 10.0  # seconds on the way at most
 LATE = 1.0
 CONTROL_SECONDS = 60.0
-MOVED = 40_000  # bytes that a control flow must have carried to show that the server is not slow
+MOVED, ALIKE = 10_000, 0.8  # bytes that a control must have carried at least, and its share of the slow flow's
 CONTENT = ("dns_forgery", "blockpage", "tls_mitm")  # told by what frames say
 BY_LINE = ("lose", "outage", "expire")
 OTHER = {"client": "server", "server": "client"}
@@ -193,7 +193,8 @@ class View:
                 continue
             got = [f for f in self.genuine(other, "server") if f.packet.payload]
             if mechanism == "throttling":
-                if sum(len(f.packet.payload) for f in got) >= MOVED and other.key not in self.slowed:
+                own = sum(len(f.packet.payload) for f in flow.of("server"))
+                if sum(len(f.packet.payload) for f in got) >= max(MOVED, ALIKE * own) and other.key not in self.slowed:
                     return other
             elif any(abs(f.time - when) < CONTROL_SECONDS for f in got):
                 return other
@@ -334,17 +335,24 @@ LOOKALIKES: dict[str, tuple[str, str]] = {
     "redirect": ("none", "la-http-redirect: the server itself redirects; its configuration"),
     "refused_by_law": ("none", "la-geo451: the server itself says 451; its configuration"),
     "other_ttl": ("none", "la-frontend, la-ttlos: the site answers handshakes and resets with other TTLs; rules"),
+    "upstream_fault": ("insufficient", "la-cable: the network's upstream line fails for all names; line's log"),
+    "resolver_fault": ("insufficient", "la-dnsdown: the network's resolver fails for all names; line's log"),
+    "platform_fault": ("insufficient", "la-outage: the platform cannot be reached from anywhere; line's log"),
     "nat": ("none", "la-natrebind: a NAT stands before the clients; rules"),
     "retransmitted_query": ("none", "la-dnsretry: a stub repeats its query; client's log"),
 }  # fmt: skip
 
 
+FAULTS = ("upstream_fault", "resolver_fault", "platform_fault")
 # What a reader of one file may also say without being wrong: the difference lies outside the packets.
 ACCEPT = {
     "firewall_for_all": ["ip_block", "rst_injection", "none"],
     "portal": ["blockpage", "none"],
     "quic_silent": ["quic_drop", "none"],
     "router_says_unreachable": ["ip_block", "none"],
+    "upstream_fault": ["none"],
+    "resolver_fault": ["none"],
+    "platform_fault": ["none"],
     "line_outage": ["none"],
     "resolver_down": ["none"],
     "big_packets_lost": ["none"],
@@ -372,6 +380,7 @@ def innocent(view: View, flow: Flow, job: Job, result: Job, said: set[str], lost
         "resolver_answers_twice": result.get("sent", 0) > 1 and result.get("answers", 0) > 1,
         "line_outage": any(event["action"] == "outage" for event in lost),
         "resolver_down": any(event["action"] == "outage" for event in lost),
+        **dict.fromkeys(FAULTS, any(event["action"] == "outage" for event in lost)),
         "big_packets_lost": any(event["action"] == "outage" for event in lost),
         "loss": len(lost) > 1,
     }
@@ -393,7 +402,7 @@ def labels(
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Labels in the order of the flows' first frames, and what was counted."""
     by_flow = {}
-    for job in jobs:
+    for job in [part for whole in jobs for part in whole.get("flows", [whole])]:
         proto = "udp" if job["kind"] in ("dig", "stub", "quic") else "tcp"
         by_flow[(proto, job.get("seen_as", job["client"]), job["source_port"], job["server"], job["port"])] = job
     comparison = view.comparison
@@ -403,7 +412,7 @@ def labels(
         first = flow.frames[0].packet
         asked = question(first.payload) if key[0] == "udp" and key[4] == 53 else None
         name = task["name"] if task else asked.name if asked else None
-        rule = next((rule for rule in rules if rule.matches(name, key[3], key[4])), None)
+        rule = next((rule for rule in rules if rule.matches(name, key[1], key[3], key[4])), None)
         if task is None and asked is None and not (key[0] == "tcp" and key[4] == 53):
             raise Broken(f"a flow that no job opened: {key}")
         known[key] = task, name, rule

@@ -106,7 +106,7 @@ class Snap:
 def describe(edits: tuple[Edit, ...]) -> list[str]:
     shown = []
     for edit in edits:
-        facts = {key: value for key, value in vars(edit).items() if key != "clients"}
+        facts = {key: value for key, value in vars(edit).items() if key not in ("clients", "plan")}
         shown.append(f"{type(edit).__name__}({', '.join(f'{k}={v}' for k, v in facts.items())})")
     return shown
 

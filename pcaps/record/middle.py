@@ -123,7 +123,7 @@ class Middle:
             return False
         if name == "rules":
             for element in self.elements:
-                if isinstance(element, Box):
+                if isinstance(element, Box) and arguments[1:] in ([], [element.name]):
                     element.active = arguments[0]
         elif name == "queue":
             server, extra = arguments

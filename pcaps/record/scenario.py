@@ -36,13 +36,16 @@ class Rule:
     why: str  # the tool or box, with the catalogue's ids of the behaviour
     names: set[str] | None = None
     servers: set[str] | None = None
+    clients: set[str] | None = None
     ports: set[int] | None = None
     # A shaper eats and forges nothing: that a flow fell under the rule is all there is to say.
     by_rule_alone: bool = False
     accept: tuple[str, ...] = ()
     follow_ups: bool = False  # also flows of other names that came after a listed one (residual blocking)
 
-    def matches(self, name: str | None, server: str, port: int) -> bool:
+    def matches(self, name: str | None, client: str, server: str, port: int) -> bool:
+        if self.clients is not None and client not in self.clients:
+            return False
         if self.ports is not None and port not in self.ports:
             return False
         if self.servers is not None and server not in self.servers:
@@ -96,6 +99,8 @@ class Scenario:
     blanket: bool = False  # innocent machinery of this recording makes or eats packets of all names
     self_signed: set[str] = field(default_factory=set)
     nat: bool = False
+    aliases: dict[str, list[str]] = field(default_factory=dict)  # more addresses of a client
+    story: dict[str, Any] = field(default_factory=dict)  # what a whole evening was; goes into the index
 
     def __post_init__(self) -> None:
         self.rng = rng = random.Random(self.seed)

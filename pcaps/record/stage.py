@@ -140,6 +140,8 @@ def build(lab: Lab, scenario: Scenario) -> dict[str, Connection]:
     ):
         for member, (four, six) in members.items():
             lab.address(member, "eth0", f"{four}/{25 if members is CLIENTS else 24}", f"{six}/64")
+            for alias in scenario.aliases.get(member, []):
+                lab.address(member, "eth0", f"{alias}/32")
             for gate in gates:
                 lab.route(member, "default", "via", gate)
     return controls

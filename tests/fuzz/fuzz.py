@@ -38,7 +38,7 @@ PLANTED = HERE / "planted"
 
 TARGETS = [path.stem for path in sorted(HERE.glob("f_*.c"))]
 SHARED = ["fuzz.c", "scan.c", "reader.c", "frame.c"]
-MAX_LENGTH = {"f_feed": 16384, "f_pcap": 2048, "f_pcapng": 2048, "f_tcp": 4096, "f_tls": 4096}
+MAX_LENGTH = {"f_feed": 6008, "f_pcap": 2048, "f_pcapng": 2048, "f_tcp": 4096, "f_tls": 4096}
 LARGEST_CORPUS = 3 << 20
 GOAL = 85
 SLOW = 5  # seconds of CPU for one input
@@ -267,7 +267,7 @@ def minimise(targets: list[str]) -> int:
         with tempfile.TemporaryDirectory() as merged:
             places = [merged, *(str(place) for place in sources if place.is_dir())]
             subprocess.run(
-                [str(folder / target), "-merge=1", *limits(target), *places],
+                [str(folder / target), "-set_cover_merge=1", *limits(target), *places],
                 check=True,
                 env=environment(),
                 stderr=subprocess.DEVNULL,

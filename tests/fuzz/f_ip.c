@@ -13,8 +13,9 @@ static void mend(uint8_t *packet, size_t size)
         return;
     if (packet[0] & 0x80 && size >= 40) {
         packet[0] = 0x60;
-        if (fragment && size >= 48) {
+        if (fragment)
             packet[6] = 44;
+        if (fragment && size >= 48) {
             packet[40] = 17;
             packet[42] = 0;
             packet[43] &= 0x79;
@@ -54,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (head & 0x8000)
             mend(packet, n);
         decode_frame(LINK_RAW, packet, n, n + missing, &p);
+        decode_frame(LINK_RAW, packet, cut % (n + 1), n, &p);
         capture_frame(&capture, packet, n, n + missing);
         capture.now_ns += (int64_t)(head >> 11 & 3) * 20000000000;
         free(packet);

@@ -116,6 +116,15 @@ def test_resolution_and_offset(resolution: int, ticks: int, ns: int) -> None:
         assert times(data) == [ns + offset * 10**9]
 
 
+@pytest.mark.parametrize("resolution", [0, 6, 9, 0x80])
+@pytest.mark.parametrize("offset", [0, 9_223_372_036, -9_223_372_036])
+def test_times_past_what_can_be_held(resolution: int, offset: int) -> None:
+    """The largest count of ticks, shifted either way: a time that can still be compared and added to."""
+    options = option(9, bytes([resolution])) + option(14, struct.pack("<q", offset)) + option(0, b"")
+    data = section() + interface(options=options) + enhanced(FRAMES[0], 0) + enhanced(FRAMES[1], 2**64 - 2)
+    assert all(-(2**62) <= time < 2**62 for time in times(data))
+
+
 def test_packets_of_every_kind_of_block() -> None:
     """The obsolete packet block counts its interface in 16 bits; a simple one has no time."""
     obsolete = struct.pack("<HHIIII", 0, 3, 0, 5, len(FRAMES[0]), 99) + FRAMES[0]

@@ -439,9 +439,47 @@ static void take_copy(struct tscope_scan *s, struct flow *f, struct side *self, 
         flow_trace(s, f, p, flow_before(f, p), TSCOPE_WHAT_DUPLICATE);
 }
 
+/* Beginning, name and answer are over and nothing odd was seen: from here on most segments change only numbers. */
+static bool is_steady(const struct flow *f)
+{
+    const struct side *a = &f->side[0], *b = &f->side[1];
+    unsigned ends = (unsigned)(a->flags | b->flags) & (TSCOPE_RST | TSCOPE_FIN);
+    bool opened = (f->facts & TSCOPE_FACT_HANDSHAKE) || !(f->facts & TSCOPE_FACT_SYN_ACK);
+    return f->answer_ns != TSCOPE_NO_NS && f->name_state == NAME_DONE && f->trigger_acked == f->trigger_length &&
+           a->packets + b->packets >= FIRST_ROWS && a->seq_known && b->seq_known && opened && !ends && !f->closed;
+}
+
+/* The next bytes of a steady flow, or an acknowledgement of some: nothing that the long way would note. */
+static bool is_ordinary(const struct flow *f, const struct side *self, const struct side *other,
+                        const struct packet *p)
+{
+    unsigned letter = 1u << ((p->payload_length ? 4 : 6) + 8 * p->from);
+    return f->steady && (p->flags & ~(unsigned)TSCOPE_PSH) == TSCOPE_ACK && p->seq == self->next_seq &&
+           serial_minus(p->ack, other->next_seq) <= 0 && (p->payload_length || p->ack != self->last_ack) &&
+           p->ttl >= self->ttl_min && p->ttl <= self->ttl_max && (f->history_seen & letter) && !p->anomalies;
+}
+
+/* Three of four segments of long flows come here: 250 to 60 instructions. */
+static void take_ordinary(const struct tscope_scan *s, struct flow *f, struct side *self, const struct packet *p)
+{
+    self->next_seq += p->payload_length;
+    self->last_ack = p->ack;
+    self->ack_known = true;
+    self->flags |= p->flags;
+    self->traced = false;
+    self->packets++;
+    self->bytes += p->payload_length;
+    remember(f, self, p);
+    f->head.deadline = s->clock.now + 300 * SECOND;    /* it has sent data */
+}
+
 void flow_tcp(struct tscope_scan *s, struct flow *restrict f, const struct packet *restrict p)
 {
     struct side *self = &f->side[p->from], *other = &f->side[!p->from];
+    if (is_ordinary(f, self, other, p)) {
+        take_ordinary(s, f, self, p);
+        return;
+    }
     bool reset = (p->flags & TSCOPE_RST) != 0;
     find_client(f, p);
     f->anomalies |= p->anomalies;
@@ -457,4 +495,5 @@ void flow_tcp(struct tscope_scan *s, struct flow *restrict f, const struct packe
     set_deadline(s, f, p);
     if (f->trace_count && (f->closed || self->packets + other->packets == FIRST_ROWS))
         release_when_well(s, f);
+    f->steady = is_steady(f);
 }

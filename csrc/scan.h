@@ -152,6 +152,7 @@ struct flow {
     bool is_ip6 : 1;
     bool closed : 1;              /* reset, or closed by both: its deadline stands */
     bool late_unacked : 1;
+    bool steady : 1;              /* see is_steady in flow_tcp.c */
 
     struct rare rare[2];
     uint64_t history;             /* letters of four bits, the first one lowest: enum letter, 8: sent by end 1 */

@@ -126,7 +126,7 @@ static inline void store_end(struct flow_key *k, unsigned end, uint64_t high, ui
 
 /* One of the ends comes first, always the same one, so that both directions of a flow have the same key.  Which one is
  * as good as random, so the ends are exchanged without a branch: a wrong guess costs the processor some 20 cycles. */
-static void order_key(struct packet *p, const struct hash_key *key)
+static inline void order_key(struct packet *p, const struct hash_key *key)
 {
     struct flow_key *k = &p->key;
     uint64_t high[2] = {hash_word(k->address[0]), hash_word(k->address[1])};
@@ -172,8 +172,8 @@ void decode_key(struct packet *p, const struct hash_key *key)
     set_key(p, key);
 }
 
-/* Nearly all frames are Ethernet, IP, TCP or UDP: these are called where they are expected, and need no dispatch.  With
- * all of them in line the cursor stays in registers: 330 to 240 instructions a packet. */
+/* Nearly all frames are Ethernet, IP, TCP or UDP: these are called where they are expected, and need no dispatch.  All of
+ * them are put in line, so that the cursor stays in registers: 432 to 395 instructions a packet for reading and decoding. */
 __attribute__((flatten)) static enum layer decode_common(enum layer layer, struct cursor *c, struct packet *p)
 {
     if (layer == LAYER_ETHERNET)

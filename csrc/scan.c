@@ -9,7 +9,8 @@
 enum {
     CHUNK = 256 * 1024,           /* read at once: more does not stay in the second-level cache */
     ROOM = CHUNK + MAX_RECORD + 64,
-    BATCH_FLOWS = 16384
+    BATCH_FLOWS = 16384,
+    AHEAD = 8
 };
 
 /* ---------------------------------------------------------------- making and ending */
@@ -176,15 +177,8 @@ static void take_packet(struct tscope_scan *s, struct packet *p)
         emit_packet(s, p, number);
 }
 
-/* Decoded together, so that the table's memory is on its way when its turn comes. */
 static void take_group(struct tscope_scan *s, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++)
-        if (s->group[i].has_ports)
-            flow_prefetch_slot(&s->flows, s->group[i].hash);
-    for (unsigned i = 0; i < n; i++)
-        if (s->group[i].has_ports)
-            flow_prefetch(&s->flows, &s->group[i]);
     for (unsigned i = 0; i < n && s->failure != TSCOPE_E_MEMORY; i++) {
         s->offset = s->starts[i];                      /* what is noted of a packet names its record, not its group */
         take_packet(s, &s->group[i]);
@@ -217,6 +211,43 @@ static unsigned group_size(const struct tscope_scan *s)
     return (unsigned)(most < GROUP ? most : GROUP);
 }
 
+/* Packets are decoded together, so that the table's memory is on its way when their turn comes: the slot as soon as the
+ * hash is known, the record AHEAD packets later, when the slot is there. */
+static void fetch_ahead(struct tscope_scan *s, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++)
+        if (s->group[i].has_ports)
+            flow_prefetch(&s->flows, &s->group[i]);
+}
+
+/* Decodes up to `most` packets; how many.  *at moves behind their records, *found says why there are no more. */
+static unsigned fill_group(struct tscope_scan *s, const uint8_t *data, size_t length, size_t *at, unsigned most,
+                           enum found *found)
+{
+    unsigned n = 0;
+    uint64_t base = s->offset - *at;
+    struct reader *r = &s->reader;
+    r->flawed = false;
+    for (*found = FOUND_OTHER; n < most && *found != FOUND_MORE && *found != FOUND_FAULT && !r->flawed;) {
+        struct record record;                          /* advances by the step, or ends */
+        size_t step;
+        r->offset = base + *at;
+        *found = reader_next(r, data + *at, length - *at, &record, &step);
+        *at += step;
+        if (*found != FOUND_RECORD)
+            continue;
+        struct packet *p = &s->group[n];
+        s->starts[n] = r->offset;
+        decode(&record, &r->interfaces[record.interface], &s->key, p);
+        flow_prefetch_slot(&s->flows, p->hash);
+        if (n >= AHEAD)
+            fetch_ahead(s, n - AHEAD, n - AHEAD + 1);
+        n++;
+    }
+    fetch_ahead(s, n > AHEAD ? n - AHEAD : 0, n);
+    return n;
+}
+
 /* Takes records from a window until it is used up, tables wait or reading cannot go on. */
 static int process(struct tscope_scan *s, const uint8_t *data, size_t length, size_t *used)
 {
@@ -224,26 +255,13 @@ static int process(struct tscope_scan *s, const uint8_t *data, size_t length, si
     int code = TSCOPE_OK;
     uint64_t base = s->offset;
     while (code == TSCOPE_OK && !tables_wait(s)) {
-        unsigned n = 0, most = group_size(s);
-        enum found found = FOUND_OTHER;
+        unsigned most = group_size(s);
+        enum found found;
         if (most == 0) {
             code = TSCOPE_END;
             break;
         }
-        while (n < most && found != FOUND_MORE && found != FOUND_FAULT) {
-            struct record record;
-            size_t step;
-            s->reader.offset = base + at;
-            found = reader_next(&s->reader, data + at, length - at, &record, &step);
-            at += step;
-            if (found == FOUND_RECORD) {
-                s->starts[n] = s->reader.offset;
-                decode(&record, &s->reader.interfaces[record.interface], &s->key, &s->group[n++]);
-            }
-            if (s->reader.flawed)
-                break;
-        }
-        take_group(s, n);
+        take_group(s, fill_group(s, data, length, &at, most, &found));
         s->offset = base + at;
         if (found == FOUND_FAULT || s->reader.flawed)
             note(s, s->reader.fault.code, s->reader.fault.offset, s->reader.fault.need, s->reader.fault.have);

@@ -80,6 +80,7 @@ struct side {
     uint8_t ttl, ttl_min, ttl_max;/* of packets that are not resets */
     bool seq_known : 1, ack_known : 1;
     bool traced : 1;              /* its latest packet stands in the trace */
+    bool out_of_order : 1;        /* one of its packets has an earlier time than the one before */
     bool in_reset_run : 1;        /* sent a reset, and the other end nothing since */
 };
 _Static_assert(sizeof(struct side) == 64, "one cache line");

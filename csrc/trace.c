@@ -107,6 +107,8 @@ static uint32_t new_page(struct tscope_scan *s, struct flow *f)
 struct tscope_trace *trace_add(struct tscope_scan *s, struct flow *f)
 {
     struct traces *t = &s->traces;
+    if (f->index == NONE && !(s->options.flow_marks & TSCOPE_MARK_SYN_UNANSWERED))
+        return NULL;                                   /* a lone flow, and nobody will see its trace: no other mark is its */
     if (f->trace_count >= MAX_TRACE) {
         f->facts |= TSCOPE_FACT_TRACE_FULL;
         return NULL;

@@ -1,7 +1,5 @@
 """Interference by injectors and droppers of our own, each written from a published behaviour (box_*.py)."""
 
-from typing import Any
-
 import box_dns
 import box_pages
 import box_resets
@@ -25,22 +23,6 @@ def visit(s: Scenario, server: str, names: list[str], begin: float, end: float, 
             s.beside(s.fetch(at, server, name, "listed", limit=limit))
         else:
             s.beside(s.page(at, server, name, "listed", limit=limit))
-
-
-def fast_and_slow(s: Scenario, at: float, server: str, names: list[str]) -> None:
-    """One client downloads the same from listed names and from another name of the server."""
-    who, six = s.rng.choice(list(CLIENTS)), s.rng.random() < 0.3
-    bulk: dict[str, Any] = {
-        "make": "curl",
-        "path": "/bulk.bin",
-        "limit": 25.0,
-        "options": ["--http1.1"],
-        "who": who,
-        "six": six,
-    }
-    for name in names:
-        s.page(at, server, name, "listed", **bulk)
-    s.page(at + s.rng.uniform(0, 1), server, s.free(server), **bulk)
 
 
 def ask(s: Scenario, names: list[str], begin: float, end: float, count: int) -> None:
@@ -336,7 +318,7 @@ def throttled_both_ways(s: Scenario) -> None:
     s.switch(0.0)
     s.ordinary(0, 10, 8)
     for at in s.spread(1, 6, 5):
-        fast_and_slow(s, at, "s1", [name])
+        s.fast_and_slow(at, "s1", [name])
     s.file("", "client", "pcap", Snap(700))
     s.file("-server", "server", "pcapng", Snap(128))
 
@@ -356,7 +338,7 @@ def throttled_trickle(s: Scenario) -> None:
     s.switch(0.0)
     s.ordinary(0, 10, 8)
     for at in s.spread(1, 6, 4):
-        fast_and_slow(s, at, "s1", [slow, lossy])
+        s.fast_and_slow(at, "s1", [slow, lossy])
     s.file("", "client", "pcap", Snap(700))
 
 
@@ -371,7 +353,7 @@ def shaped_by_name(s: Scenario) -> None:
     s.switch(0.0)
     s.ordinary(0, 10, 8)
     for at in s.spread(1, 6, 5):
-        fast_and_slow(s, at, "s2", [name])
+        s.fast_and_slow(at, "s2", [name])
     s.file("", "client", "nsec", Snap(700))
 
 

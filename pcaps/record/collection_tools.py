@@ -138,10 +138,8 @@ def iptables_police(s: Scenario) -> None:
     ]))  # fmt: skip
     s.rules.append(Rule("throttling", "iptables hashlimit 16 KB/s on the server name", {name}, ports={443}))
     s.ordinary(0, 10, 12)
-    for at in s.spread(1, 5, 5):
-        s.page(at, "s1", name, "listed", make="curl", path="/bulk.bin", limit=25.0, options=["--http1.1"])
-    for at in s.spread(1, 9, 5):
-        s.page(at, "s1", s.free("s1"), path="/bulk.bin", make="curl", options=["--http1.1"])
+    for at in s.spread(1, 8, 5):
+        s.fast_and_slow(at, "s1", [name])
     s.sysctls["s1"] = {"net__ipv4__tcp_congestion_control": "reno"}
     s.file("", "client", "pcap", Snap(700))
 
@@ -162,10 +160,8 @@ def htb_shape(s: Scenario) -> None:
     ]))  # fmt: skip
     s.rules.append(Rule("throttling", "htb 160 kbit/s on the server name", {name}, ports={443}, by_rule_alone=True))
     s.ordinary(0, 10, 12)
-    for at in s.spread(1, 16, 4):
-        s.page(at, "s2", name, "listed", make="curl", path="/bulk.bin", limit=25.0, options=["--http1.1"])
-    for at in s.spread(1, 9, 5):
-        s.page(at, "s2", s.free("s2"), path="/bulk.bin", make="curl", options=["--http1.1"])
+    for at in s.spread(1, 8, 4):
+        s.fast_and_slow(at, "s2", [name])
     s.file("", "client", "pcap", Snap(700))
     s.file("-server", "server", "pcap", Snap(96))
 

@@ -21,7 +21,7 @@ from truth import Broken, Event, Flow, before, entry, first_data
 SLOW = 10.0  # seconds on the way at most
 LATE = 1.0
 CONTROL_SECONDS = 60.0
-MOVED, ALIKE = 10_000, 0.8  # bytes that a control must have carried at least, and its share of the slow flow's
+MOVED, ALIKE = 10_000, 0.5  # bytes that a control must have carried at least, and its share of the slow flow's
 CONTENT = ("dns_forgery", "blockpage", "tls_mitm")  # told by what frames say
 BY_LINE = ("lose", "outage", "expire")
 OTHER = {"client": "server", "server": "client"}
@@ -193,7 +193,7 @@ class View:
                 continue
             got = [f for f in self.genuine(other, "server") if f.packet.payload]
             if mechanism == "throttling":
-                own = sum(len(f.packet.payload) for f in flow.of("server"))
+                own = sum({f.packet.seq: len(f.packet.payload) for f in flow.of("server")}.values())
                 if sum(len(f.packet.payload) for f in got) >= max(MOVED, ALIKE * own) and other.key not in self.slowed:
                     return other
             elif any(abs(f.time - when) < CONTROL_SECONDS for f in got):

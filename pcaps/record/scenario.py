@@ -163,6 +163,15 @@ class Scenario:
         elif job["port"] == 443:
             self.page(at, server, self.free(server), **more)
 
+    def fast_and_slow(self, at: float, server: str, names: list[str]) -> None:
+        """One client downloads the same from listed names and from another name of the server."""
+        who, six = self.rng.choice(list(CLIENTS)), self.rng.random() < 0.3
+        bulk: dict[str, Any] = {"make": "curl", "path": "/bulk.bin", "limit": 25.0, "options": ["--http1.1"],
+                                "who": who, "six": six}  # fmt: skip
+        for name in names:
+            self.page(at, server, name, "listed", **bulk)
+        self.page(at + self.rng.uniform(0, 1), server, self.free(server), **bulk)
+
     def listed(self, server: str, count: int) -> list[str]:
         """The first names of a server are for rules; the others stay free."""
         return self.names[server][:count]

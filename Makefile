@@ -10,7 +10,8 @@ SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def csrc/*.py) setup.py pyproject
 
 export TAMPERSCOPE_CORPUS ?= $(CORPUS)
 
-.PHONY: help demo test lint sanitize bench bench-short bench-levels judge record-demo check-recordings clean
+.PHONY: help demo test lint sanitize fuzz fuzz-replay fuzz-coverage fuzz-planted bench bench-short bench-levels judge
+.PHONY: record record-demo check-recordings clean
 
 demo: $(VENV)/.built
 	$(BIN)/pcap-scan pcaps/demo.pcap
@@ -25,6 +26,8 @@ help:
 	@echo "make bench         benchmarks against dpkt and scapy on recorded and generated captures"
 	@echo "make bench-levels  CPU time against cat and the levels to reach"
 	@echo "make judge         hold the findings against labelled captures (CORPUS=../shared)"
+	@echo "make fuzz          coverage-guided fuzzing (clang; FUZZ_SECONDS a target); fuzz-replay, fuzz-coverage, fuzz-planted"
+	@echo "make record        record the whole collection again (root, Linux namespaces); check-recordings holds it to tshark"
 	@echo "make record-demo   record the demonstration capture again (root, Linux namespaces)"
 
 # What is missing is named before anything is tried.
@@ -83,11 +86,28 @@ judge: $(VENV)/.built
 	PATH="$(abspath $(BIN)):$$PATH" $(CORPUS)/judge.py $(CORPUS)/cases
 	PATH="$(abspath $(BIN)):$$PATH" $(CORPUS)/judge.py pcaps
 
+FUZZ_SECONDS ?= 60
+
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTHON) tests/fuzz/fuzz.py run
+
+fuzz-replay:
+	$(PYTHON) tests/fuzz/fuzz.py replay
+
+fuzz-coverage:
+	$(PYTHON) tests/fuzz/fuzz.py coverage
+
+fuzz-planted:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTHON) tests/fuzz/fuzz.py planted
+
+record:
+	$(PYTHON) pcaps/record/all.py
+
 record-demo:
 	$(PYTHON) pcaps/record/demo.py
 
 check-recordings:
-	$(PYTHON) pcaps/record/check.py pcaps/demo.json --across pcaps/demo-server.pcap --self-test
+	$(PYTHON) pcaps/record/check.py pcaps
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/tamperscope/_core*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

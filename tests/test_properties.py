@@ -185,7 +185,7 @@ def flood() -> bytes:
         Segment(1, PSH | ACK, b"\x16\3\3\0"),
     ]
     out: list[Record] = []
-    for n in range(900):
+    for n in range(1800):
         segments = [*HANDSHAKE, *forged] if n % 9 == 0 else HANDSHAKE
         where: dict[str, Any] = {"ports": (10_000 + n, 443), "start_ns": build.START_NS + n * build.MS}
         out += build.conversation(segments, **where)

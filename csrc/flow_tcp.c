@@ -310,7 +310,7 @@ static void take_handshake(struct tscope_scan *s, struct flow *f, const struct s
             f->syn_ack_ns = p->time_ns;
         }
     } else if (from_client && (f->facts & TSCOPE_FACT_SYN_ACK) && (p->flags & TSCOPE_ACK) &&
-               !(f->facts & TSCOPE_FACT_HANDSHAKE)) {
+               f->rtt_client_ns == TSCOPE_NO_NS) {
         f->rtt_client_ns = p->time_ns - f->syn_ack_ns;
         if (f->facts & TSCOPE_FACT_SYN)
             f->facts |= TSCOPE_FACT_HANDSHAKE;
@@ -329,8 +329,8 @@ static unsigned take_client_payload(struct tscope_scan *s, struct flow *f, const
         f->trigger_seq = whole ? f->rare[p->from].isn + 1 : p->seq;
     }
     if (f->trigger && f->answer_ns == TSCOPE_NO_NS) {
-        int32_t length = serial_minus(self->next_seq, f->trigger_seq);
-        if (length > 0 && length < BIG_JUMP)
+        int32_t length = serial_minus(p->seq + p->payload_length, f->trigger_seq);   /* without a FIN */
+        if (length > (int32_t)f->trigger_length && length < BIG_JUMP)
             f->trigger_length = (uint32_t)length;
         if (what & TSCOPE_WHAT_RETRANSMISSION)
             f->facts |= TSCOPE_FACT_TRIGGER_REPEATED;

@@ -23,6 +23,8 @@ static uint32_t last_facts(const struct flow *f, const struct side *client, cons
         facts |= TSCOPE_FACT_ONE_WAY;
     if (final_by == TSCOPE_FINAL_END || final_by == TSCOPE_FINAL_EVICTED)
         facts |= TSCOPE_FACT_CUT_BY_END;
+    if (f->anomalies & TSCOPE_AN_PAYLOAD_CUT)
+        facts |= TSCOPE_FACT_SNAP_CUT;
     if (f->rare[f->client].missing)
         facts |= TSCOPE_FACT_UNSEEN_CLIENT;
     if (f->rare[!f->client].missing)

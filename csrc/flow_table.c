@@ -505,8 +505,11 @@ void flows_finish(struct tscope_scan *s)
             left = merged;
             merged = swap;
         }
-        for (uint32_t i = 0; i < n; i++)
-            judge(s, merged[i].item, TSCOPE_FINAL_END);
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t item = merged[i].item;
+            bool over = s->clock.now > head_at(t, item)->deadline;     /* before the end; its timer had not looked yet */
+            judge(s, item, over ? final_by(t, item) : TSCOPE_FINAL_END);
+        }
     } else {
         out_of_memory(s);
     }

@@ -324,5 +324,5 @@ void transactions_finish(struct tscope_scan *s)
 {
     struct table *t = &s->transactions.live;
     for (uint32_t i; (i = table_oldest(t)) != TABLE_NONE;)
-        settle(s, i, TSCOPE_FINAL_END);
+        settle(s, i, s->clock.now > live_at(&s->transactions, i)->deadline ? TSCOPE_FINAL_IDLE : TSCOPE_FINAL_END);
 }

@@ -52,7 +52,7 @@ class FlowTable:
         """One packet: expire what is due, find its flow, append."""
         self.last = p
         for key in [k for k, f in self.live.items() if f.deadline() < p["time_ns"]]:
-            closed = any(q["flags"] & RST for q in self.live[key].packets)
+            closed = self.live[key].is_closed()
             self._finish(key, FINAL["CLOSED"] if closed else FINAL["IDLE"], p)
         q = p.get("quoted", p)
         ends = ((q["source"], q["sport"]), (q["destination"], q["dport"]))
@@ -128,14 +128,16 @@ def flow_context(rows: Any, trace: Any, flow_names: list[str]) -> Any:
     """tscope_flow_context of every flow.
 
     A flow has reached its server where payload came after the trigger; it is silent where it had a trigger, no payload
-    and no reset of the server; it was reset where a reset of the server came instead of payload.  Near: begun within
-    120 s.  A reset answers no trigger where none was sent before it, or where the server had sent a FIN.
+    and no reset of the server, for 3 s at least; it was reset where a reset of the server came instead of payload.
+    Near: begun within 120 s.  A reset answers no trigger where none was sent before it, or where the server had sent a
+    FIN.
     """
     out = np.zeros(len(rows), FLOW_CONTEXT)
     reached = rows["answer_ns"] >= 0
     had = rows["trigger_frame"] > 0
     was_reset = had & ~reached & (rows["resets"][:, 1] > 0)
-    silent = had & ~reached & ~was_reset & (rows["facts"] & 512 == 0)
+    short = (rows["final_by"] == FINAL["END"]) & (rows["final_ns"] - rows["trigger_ns"] < 3 * SECOND)
+    silent = had & ~reached & ~was_reset & ~short & (rows["facts"] & 512 == 0)
     server = [(bytes(r["server"]), int(r["server_port"]), int(r["protocol"])) for r in rows]
     client = [bytes(r["client"]) for r in rows]
     idle = [_resets_without_trigger(r, trace) for r in rows]

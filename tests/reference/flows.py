@@ -5,18 +5,26 @@ Definitions that the header leaves open, as fixed here:
 * Client: sender of a SYN; else receiver of a SYN+ACK; else sender of a ClientHello or request; of a DNS query; of a
   QUIC Initial; else the end whose port is 1024 or more where the other's is not; else the first sender.  Judged over
   the whole flow.
-* next (a sender's next sequence number): moved by payload, SYN and FIN of packets that are neither resets nor copies.
+* next (a sender's next sequence number): moved by payload, SYN and FIN of packets that are neither resets nor copies,
+  and by acknowledgements of what is not in the capture.
 * seq_offset and ack_offset of a packet are taken before it moves `next`; ack_offset is INT32_MIN without the ACK flag.
 * RETRANSMISSION: begins below `next`, carries payload, SYN or FIN, and is no KEEP_ALIVE (at next - 1, at most a byte).
 * DUPLICATE: equal in IP ID, sequence, acknowledgement, flags, window, options and payload to a packet of its sender at
   most 100 ms before, IP ID other than 0 or both within 2 ms.  A reset is one only where its pair (interface, interface,
   TTL difference) was learned from three other packets before it: equal resets are a known signature.
-* Trigger: the client's first payload of a flow, if it is a ClientHello (all its records) or an HTTP request (its head),
-  or any payload in a flow with a SYN seen (that packet).  QUIC: an Initial of at least 1,200 bytes.
+* Trigger: what the client says before the server's first payload, from its first byte on, if that is a whole
+  ClientHello or an HTTP request as far as its Host, or (DATA) anything in a flow with a SYN seen.  QUIC: an Initial of
+  at least 1,200 bytes.
+* A reset that takes its number from the other end's latest acknowledgement, as stacks without a connection do, is not
+  off its sequence (RFC 9293 section 3.10.7.1).
+* An acknowledgement 2^24 or more ahead of everything sent is not believed.
 * Acknowledgements count only in packets that are no resets.
 * ICMP row: ttl and tos of the outer packet, flags = type << 8 | code, ip_id and seq as quoted, from_server = 1 where
   the quoted packet was the client's.  At most 16 a flow.
 * rtt_server_ns: from the last SYN before the first SYN+ACK, so that a lost SYN does not lengthen it.
+* rtt_client_ns: from the last SYN+ACK before its ACK, likewise.
+* ttl_first: of a sender's first packet that is no reset.
+* retransmissions: segments with payload only.  last_frame: ICMP errors that quote a flow are none of its packets.
 * missing: holes in a sender's bytes between its first and last known one, where acknowledged ones count as sent.
 """
 
@@ -51,9 +59,10 @@ class Flow:
         self.name, self.name_from = "", NAME["NONE"]
 
     def seconds_to_live(self) -> int:
-        """Idle time after which it is final."""
-        flags = [p["flags"] for p in self.packets]
-        return 300 if self.packets[0]["protocol"] == 6 and any(f & (SYN | ACK) == SYN | ACK for f in flags) else 60
+        """Idle time after which it is final: a TCP connection that was made, or that carried data, has longer."""
+        tcp = [p for p in self.packets if p["protocol"] == 6 and not p.get("quoted")]
+        made = {p["flags"] & (SYN | ACK) for p in tcp if not p["flags"] & RST} >= {SYN, SYN | ACK, ACK}
+        return 300 if made or any(p["length"] for p in tcp) else 60
 
     def deadline(self) -> int:
         """Time at which it becomes final: idle, or 30 s after a RST or both FINs."""
@@ -63,6 +72,11 @@ class Flow:
         if len(fins) == 2:
             closed.append(max(fins.values()))
         return min([last + self.seconds_to_live() * SECOND] + [t + 30 * SECOND for t in closed])
+
+    def is_closed(self) -> bool:
+        """Reset, or closed by both ends."""
+        fins = {p["side"] for p in self.packets if p["flags"] & FIN and not p.get("quoted")}
+        return len(fins) == 2 or any(p["flags"] & RST and not p.get("quoted") for p in self.packets)
 
     def is_reused_by(self, p: Packet) -> bool:
         """A SYN with another ISN after a close or after data: a new connection on the same ports."""
@@ -81,8 +95,8 @@ class Flow:
             if names.hello(p["payload"]) or names.request(p["payload"]):
                 return p["side"], BY["HELLO"] if names.hello(p["payload"]) else BY["REQUEST"]
         for p in self.packets:
-            if p["protocol"] == 17 and p["dport"] == 53 and p["sport"] != 53:
-                return p["side"], BY["QUERY"]
+            if p["protocol"] == 17 and 53 in (p["dport"], p["sport"]) and (asked := names.dns(p["payload"])):
+                return p["side"] ^ bool(asked["flags"] & 0x8000), BY["QUERY"]
             if is_initial(p):
                 return p["side"], BY["QUIC_INITIAL"]
         first = self.packets[0]
@@ -109,35 +123,47 @@ class Flow:
         sent = [
             p for p in self.packets if p["from"] == 0 and p["length"] and not p.get("quoted") and not p["flags"] & RST
         ]
-        if not sent:
+        if self.packets[0]["protocol"] == 17:
+            self._find_question(sent)
             return
-        if sent[0]["protocol"] == 17:
-            first = next((p for p in sent if is_initial(p)), None)
-            if first:
-                self.trigger, self.trigger_length, self.trigger_frames = (
-                    TRIGGER["QUIC_INITIAL"],
-                    first["length"],
-                    [first["frame"]],
-                )
+        if not sent:
             return
         start = self._first_payload(sent)
         stream = self._stream(sent, start)
         found, asked = names.hello(stream), names.request(stream)
-        if found:
-            self.trigger, (length, name, whole, self.ech) = TRIGGER["TLS_HELLO"], found
+        if found and found[2]:
+            self.trigger, (_, name, _, self.ech) = TRIGGER["TLS_HELLO"], found
             self._name(name, NAME["TLS_SNI"])
-            self.incomplete, self.no_sni = not whole, whole and name is None
-        elif asked:
-            self.trigger, (length, name, whole) = TRIGGER["HTTP_REQUEST"], asked
-            self._name(name, NAME["HTTP_HOST"])
-            self.incomplete = not whole
-        elif any(p["flags"] & SYN for p in self.packets):
-            self.trigger, length = TRIGGER["DATA"], sent[0]["length"]
+            self.no_sni = name is None
+        elif asked and (asked[1] or asked[2]):
+            self.trigger = TRIGGER["HTTP_REQUEST"]
+            self._name(asked[1], NAME["HTTP_HOST"])
+        elif any(p["flags"] & SYN for p in self.packets if p["from"] == 0):
+            self.trigger = TRIGGER["DATA"]
         else:
             return
-        self.trigger_seq, self.trigger_length = start, length
-        inside = [p for p in sent if 0 <= wrap(p["seq"] - start) < length]
+        self.incomplete = bool(found and not found[2]) or bool(asked and not asked[1] and not asked[2])
+        answered = next((p["frame"] for p in self.packets if self._is_answer(p, sent[0])), None)
+        inside = [p for p in sent if answered is None or p["frame"] < answered]
+        self.trigger_seq = start
+        self.trigger_length = max(wrap(p["seq"] + p["length"] - start) for p in inside)
         self.trigger_frames = [p["frame"] for p in inside]
+
+    def _is_answer(self, p: Packet, first: Packet) -> bool:
+        """The server's payload after the client's first."""
+        plain = p["from"] == 1 and p["length"] and not p.get("quoted") and not p["flags"] & RST and not p.get("copy")
+        return bool(plain) and p["frame"] > first["frame"]
+
+    def _find_question(self, sent: list[Packet]) -> None:
+        for p in self.packets:
+            asked = names.dns(p["payload"]) if 53 in (p["sport"], p["dport"]) and not p.get("quoted") else None
+            if asked and asked["name"] and not asked["flags"] & 0x7800:
+                self._name(asked["name"], NAME["DNS_QUERY"])
+                break
+        first = next((p for p in sent if is_initial(p)), None)
+        if first:
+            self.trigger, self.trigger_length = TRIGGER["QUIC_INITIAL"], first["length"]
+            self.trigger_frames = [first["frame"]]
 
     def _first_payload(self, sent: list[Packet]) -> int:
         syn = next((p["seq"] + 1 for p in self.packets if p["from"] == 0 and p["flags"] & SYN), None)
@@ -153,7 +179,7 @@ class Flow:
         return stream
 
     def _name(self, name: str | None, source: int) -> None:
-        if name:
+        if name and not self.name:
             self.name, self.name_from = name, source
 
     def _follow(self) -> None:
@@ -161,6 +187,7 @@ class Flow:
         self.next: list[int | None] = [None, None]
         self.acked: list[int | None] = [None, None]
         self.marks = self.facts = 0
+        self.last_ack: list[int | None] = [None, None]
         self.latest: list[Packet | None] = [None, None]
         self.reset: list[Packet | None] = [None, None]
         self.in_trigger: set[int] = set()
@@ -214,7 +241,8 @@ class Flow:
             "RST_REPEATED",
             before is not None and bool(before["flags"] & RST) and (other is None or other["frame"] < before["frame"]),
         )
-        self._mark("RST_SEQUENCE", p["seq_offset"] not in (0, UNKNOWN))
+        stateless = self.last_ack[1 - s] == p["seq"]
+        self._mark("RST_SEQUENCE", p["seq_offset"] not in (0, UNKNOWN) and not stateless)
         self._mark("RST_PAYLOAD", bool(p["length"]))
         self._mark("RST_FLAGS", bool(p["flags"] & (FIN | SYN | 8 | 0xE00)))
         self._mark("RST_IP_ID", other is not None and p["ip_id"] != 0 and p["ip_id"] == other["ip_id"])
@@ -235,27 +263,34 @@ class Flow:
             self._handshake(p)
             if s == 1 and self.repeated_at is not None and p["flags"] & ACK:
                 self._mark("TRIGGER_UNACKED", wrap(p["ack"] - self.trigger_seq) < self.trigger_length)
-            if p["flags"] & ACK:
+            self.last_ack[s] = p["ack"] if p["flags"] & ACK else self.last_ack[s]
+            if p["flags"] & ACK and self._is_believed(p, o):
                 high = self.acked[o]
                 self.acked[o] = p["ack"] if high is None or wrap(p["ack"] - high) > 0 else high
+                if self.next[o] is None or wrap(p["ack"] - (self.next[o] or 0)) > 0:
+                    self.next[o] = p["ack"]
             end = p["seq"] + p["length"] + bool(p["flags"] & SYN) + bool(p["flags"] & FIN)
             if self.next[s] is None or wrap(end - (self.next[s] or 0)) > 0:
                 self.next[s] = end % 2**32
-        if p["what"] & WHAT["TRIGGER"]:
+        if p["frame"] in self.trigger_frames:
             self.trigger_packet = self.trigger_packet or p
-        elif p["frame"] in self.trigger_frames:
+        if p["frame"] in self.trigger_frames and p["what"] & WHAT["RETRANSMISSION"]:
             self.repeated_at = self.repeated_at or p["frame"]
         if s == 1 and p["length"] and self.trigger_packet and self.answer is None:
             self.answer = p
         self.server_fin |= s == 1 and bool(p["flags"] & FIN)
+
+    def _is_believed(self, p: Packet, other: int) -> bool:
+        return self.next[other] is None or wrap(p["ack"] - (self.next[other] or 0)) < 1 << 24
 
     def _handshake(self, p: Packet) -> None:
         s, kind = p["from"], p["flags"] & (SYN | ACK)
         if kind == SYN | ACK and s == 1:
             isn = getattr(self, "server_isn", None)
             self._mark("SYN_ACK_CONFLICT", isn is not None and isn != p["seq"])
+            self.syn_ack_ns = p["time_ns"]
             if isn is None:
-                self.server_isn, self.syn_ack_ns = p["seq"], p["time_ns"]
+                self.server_isn = p["seq"]
                 syns = [
                     q["time_ns"]
                     for q in self.packets
@@ -271,7 +306,8 @@ class Flow:
             flags[p["from"]] |= 0 if p.get("quoted") else p["flags"]
         self.flags = flags
         tcp = self.packets[0]["protocol"] == 6
-        self._mark("UNANSWERED", self.trigger_packet is not None and self.answer is None)
+        named = self.trigger not in (TRIGGER["NONE"], TRIGGER["DATA"]) and self.trigger_packet is not None
+        self._mark("UNANSWERED", named and self.answer is None)
         syn = any(p["flags"] & (SYN | ACK) == SYN and p["from"] == 0 for p in self.packets)
         syn_ack = hasattr(self, "server_isn")
         answered = any(p["from"] == 1 and not p.get("quoted") for p in self.packets)
@@ -288,10 +324,7 @@ class Flow:
         self._fact("CUT_BY_END", self.final[0] == FINAL["END"])
         self.missing = [self._missing(side) for side in (0, 1)] if tcp else [0, 0]
         for side, fact in ((0, "UNSEEN_CLIENT"), (1, "UNSEEN_SERVER")):
-            unseen = self.acked[side] is not None and (
-                self.next[side] is None or wrap(self.acked[side] - self.next[side]) > 0
-            )
-            self._fact(fact, unseen)
+            self._fact(fact, self.missing[side] > 0)
 
     def _mark(self, name: str, holds: bool) -> None:
         self.marks |= MARK[name] if holds else 0
@@ -301,6 +334,7 @@ class Flow:
 
     def _missing(self, side: int) -> int:
         mine = [p for p in self.packets if p["from"] == side and not p.get("quoted") and not p["flags"] & RST]
+        mine = [p for p in mine if abs(p["seq_offset"]) < 1 << 24 or p["seq_offset"] == UNKNOWN]
         if not mine:
             return 0
         base = mine[0]["seq"]
@@ -389,8 +423,9 @@ class Flow:
         ends = [(example["source"], example["sport"]), (example["destination"], example["dport"])]
         ends = ends if example["from"] == 0 else ends[::-1]
         row["number"], row["protocol"], row["ip_version"] = self.number, first["protocol"], first["ip_version"]
-        row["first_frame"], row["last_frame"] = first["frame"], self.packets[-1]["frame"]
-        row["first_ns"], row["last_ns"] = first["time_ns"], self.packets[-1]["time_ns"]
+        last = max(mine[0] + mine[1], key=lambda p: p["frame"])
+        row["first_frame"], row["last_frame"] = first["frame"], last["frame"]
+        row["first_ns"], row["last_ns"] = first["time_ns"], last["time_ns"]
         row["final_by"], row["final_frame"], row["final_ns"] = self.final
         row["client"], row["server"] = (np.frombuffer(end[0], "u1") for end in ends)
         row["client_port"], row["server_port"] = ends[0][1], ends[1][1]
@@ -399,14 +434,16 @@ class Flow:
         for s in (0, 1):
             row["packets"][s], row["bytes"][s] = len(mine[s]), sum(p["length"] for p in mine[s])
             row["resets"][s] = sum(bool(p["flags"] & RST) for p in mine[s])
-            row["retransmissions"][s] = sum(bool(p["what"] & WHAT["RETRANSMISSION"]) for p in mine[s])
+            row["retransmissions"][s] = sum(bool(p["what"] & WHAT["RETRANSMISSION"] and p["length"]) for p in mine[s])
             plain = [p["ttl"] for p in mine[s] if not p["flags"] & RST]
             row["ttl_min"][s], row["ttl_max"][s] = (min(plain), max(plain)) if plain else (0, 0)
-            row["ttl_first"][s] = mine[s][0]["ttl"] if mine[s] else 0
+            row["ttl_first"][s] = plain[0] if plain else 0
             row["isn"][s] = next((p["seq"] for p in mine[s] if p["flags"] & SYN), 0)
         self._trigger_fields(row)
         row["name_from"], row["name_length"] = self.name_from, len(self.name)
         row["outcome"], row["stage"] = self._outcome()
+        if not mine[0]:
+            row["outcome"] = OUT["UNKNOWN"]
         return row
 
     def _trigger_fields(self, row: Any) -> None:
@@ -420,20 +457,24 @@ class Flow:
             row["trigger_acked"] = min(max(wrap(acked - self.trigger_seq), 0), self.trigger_length)
 
     def _outcome(self) -> tuple[int, int]:
+        server_reset = bool(self.flags[1] & RST)
         if self.packets[0]["protocol"] == 17 and 53 in (self.packets[0]["sport"], self.packets[0]["dport"]):
-            return OUT["UNKNOWN"], STAGE["DNS"]
-        stage = STAGE["TRANSFER"] if self.answer else STAGE["NONE"]
-        if not self.answer and self.trigger_packet:
-            stage = STAGE["AFTER_NAME"] if self.trigger in (1, 3) else STAGE["AFTER_REQUEST"]
-        elif not self.answer and self.packets[0]["protocol"] == 6:
-            stage = STAGE["HANDSHAKE"] if hasattr(self, "server_isn") else STAGE["SYN"]
+            return OUT["OK" if any(p["from"] for p in self.packets) else "NO_ANSWER"], STAGE["DNS"]
         if self.answer:
-            return OUT["OK"], stage
-        if self.flags[1] & RST:
-            return OUT["REFUSED"] if stage == STAGE["SYN"] else OUT["RESET"], stage
-        if self.trigger_packet or self.marks & MARK["SYN_UNANSWERED"]:
-            return OUT["TIMEOUT"], stage
-        return OUT["UNKNOWN"], stage
+            return OUT["RESET" if server_reset and not self.flags[1] & FIN else "OK"], STAGE["TRANSFER"]
+        if self.trigger_packet:
+            http = self.trigger == TRIGGER["HTTP_REQUEST"]
+            return OUT["RESET" if server_reset else "TIMEOUT"], STAGE["AFTER_REQUEST" if http else "AFTER_NAME"]
+        if self.packets[0]["protocol"] != 6:
+            return OUT["UNKNOWN"], STAGE["NONE"]
+        if self.facts & FACT["SYN_ACK"]:
+            spoke = any(p["from"] and p["length"] for p in self.packets)
+            return OUT["RESET" if server_reset else "OK" if spoke else "UNKNOWN"], STAGE["HANDSHAKE"]
+        if self.facts & FACT["SYN"]:
+            silent = self.marks & MARK["SYN_UNANSWERED"]
+            word = "REFUSED" if self.marks & MARK["RST_ON_SYN"] else "TIMEOUT" if silent else "UNKNOWN"
+            return OUT[word], STAGE["SYN"]
+        return OUT["UNKNOWN"], STAGE["NONE"]
 
 
 def is_initial(p: Packet) -> bool:

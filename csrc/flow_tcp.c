@@ -8,6 +8,7 @@ enum {
     FIRST_ROWS = 24,              /* handshake, hello, certificates, first data: always traced */
     ROWS_AFTER_RESET = 16,        /* of each sender */
     ROWS_UNANSWERED = 64,         /* of server packets while the trigger is unanswered */
+    KEPT_ROWS = 256,              /* of a trace, for packets that are neither reset, FIN nor SYN */
     BIG_JUMP = 1 << 24            /* an acknowledgement further ahead is not believed */
 };
 
@@ -124,8 +125,20 @@ static uint32_t traced_bit(const struct packet *p)
     return (uint32_t)1 << (((p->seq + p->ip_id) * 0x9e3779b1u) >> 27);
 }
 
+/* Resets, FINs and SYNs are always telling, so a sender could fill a trace with them; what comes after them, and proves
+ * them forged, has its place kept. */
+static bool crowded(struct flow *f)
+{
+    if (f->trace_count < MAX_TRACE - KEPT_ROWS)
+        return false;
+    f->facts |= TSCOPE_FACT_TRACE_FULL;
+    return true;
+}
+
 bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct before b, unsigned what)
 {
+    if ((p->flags & (TSCOPE_SYN | TSCOPE_FIN | TSCOPE_RST)) && crowded(f))
+        return false;
     struct tscope_trace *row = trace_add(s, f);
     if (!row)
         return false;
@@ -149,7 +162,7 @@ bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, s
 static void trace_reference(struct tscope_scan *s, struct flow *f, unsigned from)
 {
     const struct side *self = &f->side[from];
-    struct tscope_trace *row = self->packets ? trace_add(s, f) : NULL;
+    struct tscope_trace *row = self->packets && !crowded(f) ? trace_add(s, f) : NULL;
     if (!row)
         return;
     *row = (struct tscope_trace){

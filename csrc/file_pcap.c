@@ -39,7 +39,7 @@ enum found pcap_start(struct reader *r, const uint8_t *data, size_t length, size
     r->more_header = kind == KUZNETZOV ? KUZNETZOV_MORE : 0;
     r->turned = minor < 3 ? TURNED : minor == 3 ? TURNED_WHERE_LARGER : AS_WRITTEN;
     /* The high bits of the last word say whether frames end in a checksum: nothing that is looked at. */
-    struct interface i = {.link_type = load_u32(h + 20, r->swapped) & 0x0fffffff,
+    struct interface i = {.link_type = load_u32(h + 20, r->swapped) & 0x03ffffff,
                           .snap_length = load_u32(h + 16, r->swapped),
                           .multiply = r->nanoseconds ? 1 : 1000,
                           .divide = 1};

@@ -88,11 +88,31 @@ static bool may_be_hello(const uint8_t *data, size_t length)
     return length < 6 || data[5] == CLIENT_HELLO || (data[3] == 0 && data[4] < 1);
 }
 
-enum parsed tls_client_hello(const uint8_t *data, size_t length, uint8_t *scratch, struct hello *out)
+static void clear(struct hello *out)
 {
     memset(out, 0, offsetof(struct hello, name));
     out->has_sni = out->has_ech = false;
     out->name_length = 0;
+}
+
+enum parsed tls_handshake_hello(const uint8_t *message, size_t length, struct hello *out)
+{
+    clear(out);
+    if (length && message[0] != CLIENT_HELLO)
+        return PARSED_NO;
+    size_t whole = HANDSHAKE_HEADER + (length < HANDSHAKE_HEADER ? 0 : (size_t)load_be24(message + 1));
+    if (whole > MAX_HELLO)
+        return PARSED_NO;
+    if (length < whole)
+        return more(out, length, whole - length);
+    out->length = (uint32_t)whole;
+    struct cursor body = cursor_over(message + HANDSHAKE_HEADER, whole - HANDSHAKE_HEADER);
+    return read_hello(body, out) ? PARSED_YES : PARSED_NO;
+}
+
+enum parsed tls_client_hello(const uint8_t *data, size_t length, uint8_t *scratch, struct hello *out)
+{
+    clear(out);
     if (!may_be_hello(data, length))
         return PARSED_NO;
     struct cursor c = cursor_over(data, length), body;
@@ -117,8 +137,7 @@ enum parsed tls_client_hello(const uint8_t *data, size_t length, uint8_t *scratc
         if (missing && gathered < wanted)
             return more(out, length, missing < wanted - gathered ? missing : wanted - gathered);
     }
+    enum parsed result = tls_handshake_hello(scratch, wanted, out);
     out->length = (uint32_t)(length - cursor_left(&c) - (gathered - wanted));
-    struct cursor message = cursor_over(scratch, wanted);
-    cursor_skip(&message, HANDSHAKE_HEADER);
-    return read_hello(message, out) ? PARSED_YES : PARSED_NO;
+    return result;
 }

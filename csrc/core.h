@@ -185,6 +185,9 @@ struct hello {
 /* A TLS ClientHello at the start of a stream.  `scratch` holds MAX_HELLO bytes, for a message over several records. */
 enum parsed tls_client_hello(const uint8_t *data, size_t length, uint8_t *scratch, struct hello *out);
 
+/* The same without records, as QUIC carries it (RFC 9001 section 4.1.3). */
+enum parsed tls_handshake_hello(const uint8_t *message, size_t length, struct hello *out);
+
 /* An HTTP/1 request head, up to its Host.  *line is where its first unfinished line begins, kept between calls. */
 enum parsed http_request(const uint8_t *data, size_t length, uint32_t *line, struct hello *out);
 
@@ -208,5 +211,7 @@ const char *selftest_table(void);
 const char *selftest_tls(void);
 const char *selftest_http(void);
 const char *selftest_dns(void);
+const char *selftest_crypto(void);
+const char *selftest_quic(void);
 
 #endif

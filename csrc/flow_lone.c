@@ -11,7 +11,8 @@ bool lone_suits(const struct packet *p)
 {
     if (p->protocol == 6)
         return !p->payload_length && !(p->flags & TSCOPE_RST);
-    return p->source_port != PORT_DNS && p->destination_port != PORT_DNS && p->destination_port != PORT_QUIC;
+    return p->source_port != PORT_DNS && p->destination_port != PORT_DNS && p->destination_port != PORT_QUIC &&
+           !quic_may_hold_initial(p);
 }
 
 void lone_keep(struct lone *l, const struct packet *p)

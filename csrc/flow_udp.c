@@ -3,18 +3,6 @@
 
 enum { FIRST_ROWS = 6, PORT_DNS = 53 };
 
-/* A QUIC long header of type Initial (RFC 9000 section 17.2.2; version 2: RFC 9369 section 3.2). */
-static bool is_quic_initial(const struct packet *p)
-{
-    struct cursor c = cursor_over(p->payload, p->payload_have);
-    const uint8_t *h = cursor_take(&c, 6);
-    if (!h || (h[0] & 0xc0) != 0xc0 || p->payload_length < 1200)
-        return false;
-    uint32_t version = load_be32(h + 1);
-    uint8_t type = (h[0] >> 4) & 3;
-    return version == 0x6b3343cf ? type == 1 : version != 0 && type == 0;
-}
-
 static void find_client(struct flow *f, const struct packet *p)
 {
     bool own = p->source_port < 1024, other = p->destination_port < 1024;
@@ -22,23 +10,21 @@ static void find_client(struct flow *f, const struct packet *p)
         flow_client(f, own ? !p->from : p->from, TSCOPE_BY_PORT);
 }
 
-static unsigned find_trigger(struct flow *f, const struct packet *p)
+/* The trigger is the client's first Initial, with what other Initials add to its hello. */
+static unsigned find_trigger(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
-    if (!f->trigger && p->destination_port == 443 && is_quic_initial(p)) {
-        flow_client(f, p->from, TSCOPE_BY_QUIC_INITIAL);
-        f->trigger = TSCOPE_TRIGGER_QUIC_INITIAL;
-        f->trigger_frame = p->frame;
-        f->trigger_ns = p->time_ns;
-        f->trigger_length = p->payload_length;
-        return TSCOPE_WHAT_TRIGGER;
-    }
-    if (f->trigger && f->answer_ns == TSCOPE_NO_NS) {
-        if (p->from == f->client)
-            f->facts |= TSCOPE_FACT_TRIGGER_REPEATED;
-        else
+    unsigned what = f->name_state == NAME_DONE ? 0 : quic_take(s, f, p);
+    if (!f->trigger)
+        return 0;
+    if (p->from != f->client) {
+        if (f->answer_ns == TSCOPE_NO_NS)
             f->answer_ns = p->time_ns;
+        if (f->side[p->from].packets < FIRST_ROWS)
+            quic_take_answer(f, p);
+    } else if (f->answer_ns == TSCOPE_NO_NS && !what && quic_is_initial(p)) {
+        f->facts |= TSCOPE_FACT_TRIGGER_REPEATED;
     }
-    return 0;
+    return what;
 }
 
 void flow_udp(struct tscope_scan *s, struct flow *f, const struct packet *p)
@@ -49,7 +35,7 @@ void flow_udp(struct tscope_scan *s, struct flow *f, const struct packet *p)
     bool dns = p->source_port == PORT_DNS || p->destination_port == PORT_DNS;
     if (dns)                                           /* its messages tell more than a trace */
         transactions_packet(s, f, p);
-    unsigned what = find_trigger(f, p);
+    unsigned what = dns ? 0 : find_trigger(s, f, p);
     if (!dns && f->side[0].packets + f->side[1].packets < FIRST_ROWS)
         flow_trace(s, f, p, flow_before(f, p), what);
     if (!self->ttl_max)

@@ -4,6 +4,7 @@
 
 #include "core.h"
 #include "pool.h"
+#include "quic.h"
 #include "table.h"
 #include "wheel.h"
 
@@ -58,7 +59,21 @@ struct traces {
 
 /* ---------------------------------------------------------------- first bytes of a stream (stream.c) */
 
-struct stream;
+enum { MAX_PARTS = 32 };          /* QUIC clients cut their hello into a dozen frames, in any order */
+
+struct stream_part {
+    uint32_t from, to;            /* bytes that are there; parts are in order and do not touch */
+};
+
+struct stream {
+    uint8_t *data;
+    struct quic_stream *quic;     /* of a QUIC flow */
+    uint32_t room;
+    uint32_t wanted;              /* not worth parsing before so many bytes are there */
+    uint32_t line;                /* of http_request */
+    uint32_t n_parts;
+    struct stream_part parts[MAX_PARTS];
+};
 
 /* ---------------------------------------------------------------- flows (flow_*.c) */
 
@@ -154,6 +169,7 @@ struct flow {
     bool closed : 1;              /* reset, or closed by both: its deadline stands */
     bool late_unacked : 1;
     bool steady : 1;              /* see is_steady in flow_tcp.c */
+    uint8_t quic_derivations : 4; /* sets of keys derived for it */
 
     struct rare rare[2];
     uint64_t history;             /* letters of four bits, the first one lowest: enum letter, 8: sent by end 1 */
@@ -258,6 +274,7 @@ struct tscope_scan {
     uint64_t starts[GROUP];       /* where their records begin in the input */
     struct dns_message dns;       /* scratch */
     struct hello hello;           /* scratch */
+    struct quic quic;             /* scratch */
     uint8_t scratch[MAX_HELLO];
     uint8_t *buffer;              /* bytes read and not yet used: from `start`, `filled` of them */
     size_t start, filled, room;
@@ -335,6 +352,19 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by);
 /* Client payload while the name is wanted. */
 void stream_take(struct tscope_scan *s, struct flow *f, const struct packet *p);
 void stream_end(struct tscope_scan *s, struct flow *f);
+/* Bytes for a place in f->stream; false: no memory, or too many holes. */
+bool stream_insert(struct tscope_scan *s, struct flow *f, uint32_t at, const uint8_t *bytes, uint32_t length);
+/* s->hello is what this end sent: the flow's client, trigger and name. */
+void stream_found(struct tscope_scan *s, struct flow *f, unsigned from_end, unsigned trigger);
+
+/* app_quic.c */
+/* A UDP datagram while the name is wanted: what it is for the trace (TSCOPE_WHAT_TRIGGER or 0). */
+unsigned quic_take(struct tscope_scan *s, struct flow *f, const struct packet *p);
+/* A server's first packets: a Retry or a Version Negotiation? */
+void quic_take_answer(struct flow *f, const struct packet *p);
+/* By its header alone; and whether such a packet may be in the datagram at all. */
+bool quic_is_initial(const struct packet *p);
+bool quic_may_hold_initial(const struct packet *p);
 
 /* transactions.c */
 int transactions_init(struct tscope_scan *s);

@@ -6,20 +6,7 @@
 #include "memory.h"
 #include "scan.h"
 
-enum { FIRST_ROOM = 4096, MAX_PARTS = 8, STREAM_BUDGET = 64 << 20 };
-
-struct part {
-    uint32_t from, to;            /* bytes that are there; parts are in order and do not touch */
-};
-
-struct stream {
-    uint8_t *data;
-    uint32_t room;
-    uint32_t wanted;              /* not worth parsing before so many bytes are there */
-    uint32_t line;                /* of http_request */
-    uint32_t n_parts;
-    struct part parts[MAX_PARTS];
-};
+enum { FIRST_ROOM = 4096, STREAM_BUDGET = 64 << 20 };
 
 void stream_end(struct tscope_scan *s, struct flow *f)
 {
@@ -27,6 +14,7 @@ void stream_end(struct tscope_scan *s, struct flow *f)
         return;
     s->stream_bytes -= f->stream->room;
     mem_free(f->stream->data);
+    mem_free(f->stream->quic);
     mem_free(f->stream);
     f->stream = NULL;
 }
@@ -49,16 +37,20 @@ static bool set_name(struct tscope_scan *s, struct flow *f, const struct hello *
     return true;
 }
 
-static void found(struct tscope_scan *s, struct flow *f, unsigned from_end, unsigned trigger)
+void stream_found(struct tscope_scan *s, struct flow *f, unsigned from_end, unsigned trigger)
 {
-    bool tls = trigger == TSCOPE_TRIGGER_TLS_HELLO;
-    flow_client(f, from_end, tls ? TSCOPE_BY_HELLO : TSCOPE_BY_REQUEST);
+    static const struct { uint8_t by, name; } known[] = {
+        [TSCOPE_TRIGGER_TLS_HELLO] = {TSCOPE_BY_HELLO, TSCOPE_NAME_TLS_SNI},
+        [TSCOPE_TRIGGER_HTTP_REQUEST] = {TSCOPE_BY_REQUEST, TSCOPE_NAME_HTTP_HOST},
+        [TSCOPE_TRIGGER_QUIC_INITIAL] = {TSCOPE_BY_QUIC_INITIAL, TSCOPE_NAME_QUIC_SNI}};
+    bool tls = trigger != TSCOPE_TRIGGER_HTTP_REQUEST;
+    flow_client(f, from_end, known[trigger].by);
     f->trigger = (uint8_t)trigger;
     if (tls && s->hello.has_ech)
         f->facts |= TSCOPE_FACT_ECH;
     if (tls && !s->hello.has_sni)
         f->facts |= TSCOPE_FACT_HELLO_NO_SNI;
-    set_name(s, f, &s->hello, tls ? TSCOPE_NAME_TLS_SNI : TSCOPE_NAME_HTTP_HOST);
+    set_name(s, f, &s->hello, known[trigger].name);
     f->facts &= ~(uint32_t)TSCOPE_FACT_NAME_INCOMPLETE;
     f->name_state = NAME_DONE;
 }
@@ -77,14 +69,14 @@ static enum parsed parse(struct tscope_scan *s, struct flow *f, unsigned from, c
 {
     enum parsed tls = tls_client_hello(data, length, s->scratch, &s->hello);
     if (tls == PARSED_YES)
-        found(s, f, from, TSCOPE_TRIGGER_TLS_HELLO);
+        stream_found(s, f, from, TSCOPE_TRIGGER_TLS_HELLO);
     if (tls != PARSED_NO) {
         *wanted = s->hello.length;
         return tls;
     }
     enum parsed http = http_request(data, length, line, &s->hello);
     if (http == PARSED_YES)
-        found(s, f, from, TSCOPE_TRIGGER_HTTP_REQUEST);
+        stream_found(s, f, from, TSCOPE_TRIGGER_HTTP_REQUEST);
     *wanted = s->hello.length;
     return http;
 }
@@ -128,7 +120,7 @@ static bool add_part(struct stream *st, uint32_t from, uint32_t to)
         return false;
     memmove(&st->parts[i + 1], &st->parts[last], (st->n_parts - last) * sizeof st->parts[0]);
     st->n_parts = st->n_parts - (last - i) + 1;
-    st->parts[i] = (struct part){from, to};
+    st->parts[i] = (struct stream_part){from, to};
     return true;
 }
 
@@ -137,7 +129,7 @@ static void copy_new(struct flow *f, struct stream *st, uint32_t at, const uint8
 {
     uint32_t done = 0;
     for (uint32_t i = 0; i < st->n_parts && done < length; i++) {
-        struct part part = st->parts[i];
+        struct stream_part part = st->parts[i];
         if (part.to <= at + done)
             continue;
         if (part.from >= at + length)
@@ -154,15 +146,15 @@ static void copy_new(struct flow *f, struct stream *st, uint32_t at, const uint8
     memcpy(st->data + at + done, bytes + done, length - done);
 }
 
-static bool insert(struct tscope_scan *s, struct flow *f, uint32_t at, const struct packet *p)
+bool stream_insert(struct tscope_scan *s, struct flow *f, uint32_t at, const uint8_t *bytes, uint32_t length)
 {
     struct stream *st = f->stream;
     if (at >= MAX_HELLO)
         return true;                                   /* beyond what is looked at */
-    uint32_t length = p->payload_have < MAX_HELLO - at ? p->payload_have : MAX_HELLO - at;
+    length = length < MAX_HELLO - at ? length : MAX_HELLO - at;
     if (!make_room(s, st, at + length))
         return false;
-    copy_new(f, st, at, p->payload, length);
+    copy_new(f, st, at, bytes, length);
     return add_part(st, at, at + length);
 }
 
@@ -172,7 +164,7 @@ static void take_into_buffer(struct tscope_scan *s, struct flow *f, const struct
     int32_t at = serial_minus(p->seq, f->trigger_seq);
     if (at < 0)
         return;
-    if (!insert(s, f, (uint32_t)at, p)) {
+    if (!stream_insert(s, f, (uint32_t)at, p->payload, p->payload_have)) {
         give_up(s, f, p->from);
         return;
     }

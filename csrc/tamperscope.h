@@ -202,7 +202,10 @@ enum tscope_flow_fact {
     TSCOPE_FACT_HELLO_NO_SNI = 1 << 13,   /* a complete ClientHello without a server name */
     TSCOPE_FACT_TRACE_RELEASED = 1 << 14, /* answered and unmarked when its first packets were let go: the trace holds
                                              what was telling after that */
-    TSCOPE_FACT_COPIES = 1 << 15          /* its packets stand more than once in the capture (mirror port) */
+    TSCOPE_FACT_COPIES = 1 << 15,         /* its packets stand more than once in the capture (mirror port) */
+    TSCOPE_FACT_QUIC_RETRY = 1 << 16,     /* the server answered the Initial with a Retry (RFC 9000 section 8.1.2) */
+    TSCOPE_FACT_QUIC_VERSIONS = 1 << 17,  /* ... with a Version Negotiation */
+    TSCOPE_FACT_QUIC_UNREAD = 1 << 18     /* QUIC of a version whose hello is not read: Google's own, unknown ones */
 };
 
 /* One flow when it became final: a row of the flows table. */

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from reference import names
+from reference import names, quic
 from reference.layout import FLOW, TRACE, enumeration
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
@@ -160,10 +160,18 @@ class Flow:
             if asked and asked["name"] and not asked["flags"] & 0x7800:
                 self._name(asked["name"], NAME["DNS_QUERY"])
                 break
-        first = next((p for p in sent if is_initial(p)), None)
-        if first:
-            self.trigger, self.trigger_length = TRIGGER["QUIC_INITIAL"], first["length"]
-            self.trigger_frames = [first["frame"]]
+        initials = [p for p in sent if is_initial(p)]
+        if not initials:
+            return
+        found = quic.hello([p["payload"] for p in initials])
+        self.trigger, parts = TRIGGER["QUIC_INITIAL"], initials[:1]
+        if found:
+            name, self.ech, whole, brought = found
+            self._name(name if whole else None, NAME["QUIC_SNI"])
+            self.incomplete, self.no_sni = not whole, whole and name is None
+            parts = [initials[n] for n in brought] or parts
+        self.trigger_length = sum(p["length"] for p in parts)
+        self.trigger_frames = [p["frame"] for p in parts]
 
     def _first_payload(self, sent: list[Packet]) -> int:
         syn = next((p["seq"] + 1 for p in self.packets if p["from"] == 0 and p["flags"] & SYN), None)

@@ -11,6 +11,7 @@ SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def csrc/*.py) setup.py pyproject
 export TAMPERSCOPE_CORPUS ?= $(CORPUS)
 
 .PHONY: help demo test lint sanitize fuzz fuzz-replay fuzz-coverage fuzz-planted bench bench-short bench-levels judge
+.PHONY: evaluate
 .PHONY: record record-demo check-recordings clean
 
 demo: $(VENV)/.built
@@ -26,6 +27,7 @@ help:
 	@echo "make bench         benchmarks against dpkt and scapy on recorded and generated captures"
 	@echo "make bench-levels  CPU time against cat and the levels to reach"
 	@echo "make judge         hold the findings against labelled captures (CORPUS=../shared)"
+	@echo "make evaluate      found, missed, false a mechanism, with every error; how far the confidence holds"
 	@echo "make fuzz          coverage-guided fuzzing (clang; FUZZ_SECONDS a target); fuzz-replay, fuzz-coverage, fuzz-planted"
 	@echo "make record        record the whole collection again (root, Linux namespaces); check-recordings holds it to tshark"
 	@echo "make record-demo   record the demonstration capture again (root, Linux namespaces)"
@@ -85,6 +87,9 @@ bench-levels: $(VENV)/.dev
 judge: $(VENV)/.built
 	PATH="$(abspath $(BIN)):$$PATH" $(CORPUS)/judge.py $(CORPUS)/cases
 	PATH="$(abspath $(BIN)):$$PATH" $(CORPUS)/judge.py pcaps
+
+evaluate: $(VENV)/.tested
+	$(BIN)/python tests/evaluate.py $(EVALUATE)
 
 FUZZ_SECONDS ?= 60
 

@@ -113,6 +113,12 @@ struct interface {
     int64_t offset_ns;
 };
 
+/* Ticks of its clock per second, which a power of ten of up to 19 is small enough for. */
+static inline uint64_t interface_ticks(const struct interface *i)
+{
+    return i->per_second ? i->per_second : i->divide > 1 ? (uint64_t)SECOND * i->divide : (uint64_t)SECOND / i->multiply;
+}
+
 enum container { CONTAINER_UNKNOWN, CONTAINER_PCAP, CONTAINER_PCAPNG };
 
 /* Where the reader stands in its container.  It sees a window of bytes and never keeps a pointer into it. */

@@ -10,6 +10,7 @@ enum {
     CHUNK = 256 * 1024,           /* read at once: more does not stay in the second-level cache */
     ROOM = CHUNK + MAX_RECORD + 64,
     BATCH_FLOWS = 16384,
+    BATCH_FRAMES = 4 << 20,       /* bytes of frames; a batch goes beyond it by less than a group */
     AHEAD = 8
 };
 
@@ -77,6 +78,7 @@ void tscope_free(struct tscope_scan *s)
     mem_free(s->output.packets);
     mem_free(s->output.flows);
     mem_free(s->output.text);
+    mem_free(s->output.frames);
     mem_free(s->buffer);
     mem_free(s);
 }
@@ -141,7 +143,24 @@ static void emit_packet(struct tscope_scan *s, const struct packet *p, uint64_t 
     memcpy(row->destination, p->quotes ? p->outer[1] : packet_destination(p), 16);
 }
 
-static void take_packet(struct tscope_scan *s, struct packet *p)
+/* Keeps the captured bytes of a frame that has a row. */
+static bool emit_frame(struct output *o, const uint8_t *data, uint32_t length)
+{
+    if (o->room_frames - o->n_frames < length) {
+        size_t room = 2 * o->room_frames + length;
+        uint8_t *grown = mem_resize(o->frames, room, 1);
+        if (!grown)
+            return false;
+        o->frames = grown;
+        o->room_frames = room;
+    }
+    if (length)
+        memcpy(o->frames + o->n_frames, data, length);
+    o->n_frames += length;
+    return true;
+}
+
+static void take_packet(struct tscope_scan *s, struct packet *p, const uint8_t *data)
 {
     uint64_t number = 0;
     s->sum.frames++;
@@ -173,7 +192,11 @@ static void take_packet(struct tscope_scan *s, struct packet *p)
     }
     if (p->anomalies)
         count_anomalies(s, p->anomalies);
-    if (s->options.emit & TSCOPE_PACKETS)
+    if (!(s->options.emit & TSCOPE_PACKETS))
+        return;
+    if ((s->options.emit & TSCOPE_FRAMES) && !emit_frame(&s->output, data, p->captured_length))
+        out_of_memory(s);
+    else
         emit_packet(s, p, number);
 }
 
@@ -181,7 +204,7 @@ static void take_group(struct tscope_scan *s, unsigned n)
 {
     for (unsigned i = 0; i < n && s->failure != TSCOPE_E_MEMORY; i++) {
         s->offset = s->starts[i];                      /* what is noted of a packet names its record, not its group */
-        take_packet(s, &s->group[i]);
+        take_packet(s, &s->group[i], s->data[i]);
     }
 }
 
@@ -189,7 +212,8 @@ static void take_group(struct tscope_scan *s, unsigned n)
 
 static bool tables_wait(const struct tscope_scan *s)
 {
-    return s->output.n_packets >= s->options.batch_packets || s->output.n_flows >= BATCH_FLOWS;
+    return s->output.n_packets >= s->options.batch_packets || s->output.n_flows >= BATCH_FLOWS ||
+           s->output.n_frames >= BATCH_FRAMES;
 }
 
 static bool ready_for_packets(struct tscope_scan *s)
@@ -238,6 +262,7 @@ static unsigned fill_group(struct tscope_scan *s, const uint8_t *data, size_t le
             continue;
         struct packet *p = &s->group[n];
         s->starts[n] = r->offset;
+        s->data[n] = record.data;
         decode(&record, &r->interfaces[record.interface], &s->key, p);
         flow_prefetch_slot(&s->flows, p->hash);
         if (n >= AHEAD)
@@ -447,8 +472,11 @@ int tscope_take(struct tscope_scan *s, uint32_t kind, struct tscope_batch **batc
     if (packets) {
         out->packets = o->packets;
         out->n_packets = o->n_packets;
+        out->frames = o->frames;
+        out->n_frames = o->n_frames;
         o->packets = NULL;
-        o->n_packets = 0;
+        o->frames = NULL;
+        o->n_packets = o->n_frames = o->room_frames = 0;
     } else {
         out->flows = o->flows;
         out->n_flows = o->n_flows;
@@ -486,11 +514,13 @@ int tscope_notice(const struct tscope_scan *s, size_t index, struct tscope_notic
     return TSCOPE_OK;
 }
 
-int tscope_interface(const struct tscope_scan *s, uint32_t index, uint32_t *link_type, uint32_t *snap_length)
+int tscope_interface(const struct tscope_scan *s, uint32_t index, uint32_t *link_type, uint32_t *snap_length,
+                     uint64_t *ticks)
 {
     if (index >= s->reader.n_interfaces)
         return TSCOPE_END;
     *link_type = s->reader.interfaces[index].link_type;
     *snap_length = s->reader.interfaces[index].snap_length;
+    *ticks = interface_ticks(&s->reader.interfaces[index]);
     return TSCOPE_OK;
 }

@@ -253,7 +253,8 @@ struct output {
     struct tscope_packet *packets;
     struct tscope_flow *flows;
     uint8_t *text;
-    size_t n_packets, n_flows, n_text, room_flows, room_text;
+    uint8_t *frames;
+    size_t n_packets, n_flows, n_text, n_frames, room_flows, room_text, room_frames;
 };
 
 struct tscope_scan {
@@ -272,6 +273,7 @@ struct tscope_scan {
     struct tscope_summary sum;
     struct packet group[GROUP];
     uint64_t starts[GROUP];       /* where their records begin in the input */
+    const uint8_t *data[GROUP];   /* and their captured bytes, until the group is taken */
     struct dns_message dns;       /* scratch */
     struct hello hello;           /* scratch */
     struct quic quic;             /* scratch */

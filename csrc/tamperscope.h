@@ -452,7 +452,8 @@ struct tscope_transaction_context {
 
 /* ---------------------------------------------------------------- batches */
 
-enum tscope_kind { TSCOPE_PACKETS = 1, TSCOPE_FLOWS = 2, TSCOPE_CANDIDATES = 4 };
+/* FRAMES goes with PACKETS: their batches hold the captured bytes, too. */
+enum tscope_kind { TSCOPE_PACKETS = 1, TSCOPE_FLOWS = 2, TSCOPE_CANDIDATES = 4, TSCOPE_FRAMES = 8 };
 
 /* Rows that left the scan together.  PACKETS: packets.  FLOWS: flows and text.  CANDIDATES: all the others; context
  * rows stand parallel to flows and transactions. */
@@ -465,12 +466,14 @@ struct tscope_batch {
     struct tscope_transaction_context *transaction_context;
     struct tscope_message *messages;
     uint8_t *text;
+    uint8_t *frames;              /* captured bytes of the packets' frames, one after another in the order of the rows */
     size_t n_packets;
     size_t n_flows;
     size_t n_trace;
     size_t n_transactions;
     size_t n_messages;
     size_t n_text;
+    size_t n_frames;              /* bytes */
 };
 
 /* ---------------------------------------------------------------- scans */
@@ -544,8 +547,9 @@ void tscope_summarize(const struct tscope_scan *scan, struct tscope_summary *sum
 int tscope_notice(const struct tscope_scan *scan, size_t index, struct tscope_notice *notice);
 
 const char *tscope_code_name(int code);
-/* Link type of an interface; TSCOPE_END past the last. */
-int tscope_interface(const struct tscope_scan *scan, uint32_t index, uint32_t *link_type, uint32_t *snap_length);
+/* Link type of an interface and its clock's ticks per second; TSCOPE_END past the last. */
+int tscope_interface(const struct tscope_scan *scan, uint32_t index, uint32_t *link_type, uint32_t *snap_length,
+                     uint64_t *ticks);
 /* Runs the tables of known answers of every unit; NULL, or the name of the one that failed. */
 const char *tscope_selftest(void);
 

@@ -12,8 +12,8 @@ import tamperscope
 
 PACKAGE = pathlib.Path(tamperscope.__file__).parent
 ORDER = (
-    "errors", "model", "answer", "catalogue", "core", "marks", "flows", "notices", "inflate", "source", "capture",
-    "fingerprint", "fingerprinters", "weigh", "judge", "scan", "report", "cli",
+    "errors", "model", "answer", "catalogue", "pcapng", "core", "marks", "flows", "notices", "inflate", "iterables",
+    "source", "frame", "capture", "fingerprint", "fingerprinters", "weigh", "judge", "scan", "report", "cli",
 )  # fmt: skip
 # Its one job is to import names when they are used, wherever they stand.
 LAZY = "__init__.py"

@@ -36,9 +36,16 @@ def test_library_example() -> None:
         assert mechanism in output
 
 
+def test_frames_example() -> None:
+    """Two frames with their bytes, and as many findings in packets that are fed in as in the file."""
+    lines = run(PROGRAMS[1]).splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["1867", "1871"] and lines[2].endswith(" findings")
+    assert int(lines[2].split()[0]) == len(run(PROGRAMS[0]).splitlines()) - run(PROGRAMS[0]).count("packets,") - 1
+
+
 def test_own_fingerprinter() -> None:
     """The fingerprinter of the README finds the four IPv4 triplets of the recording and nothing else."""
-    lines = run(PROGRAMS[1]).splitlines()
+    lines = run(PROGRAMS[2]).splitlines()
     assert len(lines) == 4
     assert all("library.example" in line and "3 resets with one IP ID" in line for line in lines)
 

@@ -23,9 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from tamperscope.capture import Batch, Capture, Table, open_capture
+    from tamperscope.capture import Batch, Capture, Table, frames, open_capture
     from tamperscope.errors import CaptureError, CatalogueError, LinkTypeError, TamperscopeError, UsageError
     from tamperscope.fingerprint import Candidates, Fingerprinter, Observation, Transactions
+    from tamperscope.frame import Frame
     from tamperscope.model import Evidence, Finding, FlowRecord, Notice, Summary
     from tamperscope.scan import Scan, scan
 
@@ -35,7 +36,8 @@ if not TYPE_CHECKING:
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80
 
 _WHERE = {
-    "Batch": "capture", "Capture": "capture", "Table": "capture", "open_capture": "capture",
+    "Batch": "capture", "Capture": "capture", "Table": "capture", "frames": "capture", "open_capture": "capture",
+    "Frame": "frame",
     "CaptureError": "errors", "CatalogueError": "errors", "LinkTypeError": "errors", "TamperscopeError": "errors",
     "UsageError": "errors",
     "Candidates": "fingerprint", "Fingerprinter": "fingerprint", "Observation": "fingerprint",
@@ -47,8 +49,8 @@ _WHERE = {
 __all__ = [
     "ACK", "CWR", "ECE", "FIN", "PSH", "RST", "SYN", "URG",
     "Batch", "Candidates", "Capture", "CaptureError", "CatalogueError", "Evidence", "Finding", "Fingerprinter",
-    "FlowRecord", "LinkTypeError", "Notice", "Observation", "Scan", "Summary", "Table", "TamperscopeError",
-    "Transactions", "UsageError", "open_capture", "scan",
+    "FlowRecord", "Frame", "LinkTypeError", "Notice", "Observation", "Scan", "Summary", "Table", "TamperscopeError",
+    "Transactions", "UsageError", "frames", "open_capture", "scan",
 ]  # fmt: skip
 
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from tamperscope import core, notices
 from tamperscope.flows import address
+from tamperscope.frame import Frame
 from tamperscope.model import Notice
 from tamperscope.source import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     import numpy as np
@@ -70,13 +71,39 @@ class Table:
 class Batch:
     """Some thousand packets in file order: ``packets`` is their table."""
 
-    __slots__ = ("packets",)
+    __slots__ = ("_memory", "_starts", "packets")
 
-    def __init__(self, packets: Table) -> None:
+    def __init__(self, packets: Table, memory: core.Batch | None = None) -> None:
         self.packets = packets
+        self._memory = memory
+        self._starts: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.packets)
+
+    def frame(self, index: int) -> Frame:
+        """
+        The frame of a row, with a copy of its bytes.
+
+        Raises ValueError where the capture was opened without ``frames=True``, IndexError.
+        """
+        import numpy as np
+
+        if self._memory is None:
+            raise ValueError("opened without frames=True")
+        if self._starts is None:
+            self._starts = np.cumsum(self.packets.captured_length, dtype=np.int64) - self.packets.captured_length
+        row = self.packets.array[index]
+        start, time_ns = int(self._starts[index]), int(row["time_ns"])
+        return Frame(
+            int(row["frame"]),
+            time_ns if time_ns >= 0 else None,
+            bytes(self._memory.frames[start : start + int(row["captured_length"])]),
+            int(row["wire_length"]),
+            int(row["link_type"]),
+            int(row["interface"]),
+            int(row["flow"]) or None,
+        )
 
 
 class Capture:
@@ -86,7 +113,9 @@ class Capture:
     ``notices``: what was wrong with the input so far.
     """
 
-    def __init__(self, source: Any, *, batch_packets: int, max_flows: int, limit: int | None, keep_flows: bool) -> None:
+    def __init__(
+        self, source: Any, *, batch_packets: int, max_flows: int, limit: int | None, keep_flows: bool, frames: bool
+    ) -> None:
         self._source = Source(source)
         self._settings: dict[str, Any] = {
             "batch_packets": batch_packets,
@@ -94,6 +123,7 @@ class Capture:
             "max_frames": limit or 0,
         }
         self._keep_flows = keep_flows
+        self._frames = frames
         self._core: core.Core | None = None
         self._batches: list[core.Batch] = []
         self._ended = False
@@ -106,7 +136,7 @@ class Capture:
         self.close()
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from self._run(core.PACKETS)
+        yield from self._run(core.PACKETS | (core.FRAMES if self._frames else 0))
 
     def _run(self, packets: int) -> Iterator[Batch]:
         if self._core is not None:
@@ -125,7 +155,8 @@ class Capture:
 
     def _packets(self, scan: core.Core, take: bool) -> Iterator[Batch]:
         while take and (batch := scan.take(core.PACKETS)):
-            yield Batch(Table(batch.table("packets", "tscope_packet", "n_packets")))
+            rows = Table(batch.table("packets", "tscope_packet", "n_packets"))
+            yield Batch(rows, batch if self._frames else None)
         while batch := scan.take(core.FLOWS):
             self._batches.append(batch)
 
@@ -165,6 +196,11 @@ class Capture:
         """LINKTYPE_ number of each interface that was described so far; pcapng numbers them on over its sections."""
         return self._core.link_types() if self._core else []
 
+    @property
+    def interfaces(self) -> list[tuple[int, int, int]]:
+        """(LINKTYPE_ number, snap length, clock ticks per second) of each, as far as they were described."""
+        return self._core.interfaces() if self._core else []
+
     def close(self) -> None:
         """Close what was opened here.  Batches and tables stay valid: they own their rows."""
         self._source.close()
@@ -194,20 +230,54 @@ def open_capture(
     max_flows: int = 1 << 20,
     limit: int | None = None,
     keep_flows: bool = True,
+    frames: bool = False,
 ) -> Capture:
     """
     Open a capture for reading as tables.
 
     Args:
-        source: path, "-", bytes of a capture, or a binary file object, of pcap or pcapng, plain or compressed; see
-            `tamperscope.source.Source`.
+        source: path, "-", bytes of a capture, or a binary file object, of pcap or pcapng, plain or compressed; or an
+            iterable of (seconds, bytes) or of scapy packets; see `tamperscope.source.Source`.
         batch_packets: most rows of a batch.  16,384 to 65,536 are fastest: their columns stay in the cache.
         max_flows: live flows held at once.
         limit: stop after so many frames.
         keep_flows: collect finished flows for `Capture.flows`; costs some 350 bytes a flow.
+        frames: batches hold the captured bytes, too: `Batch.frame`.
     Raises:
         OSError here; CaptureError while reading, where nothing of it can be read.
     """
     if batch_packets < 1 or max_flows < 1 or (limit is not None and limit < 1):
         raise ValueError("batch_packets, max_flows and limit must be at least 1")
-    return Capture(source, batch_packets=batch_packets, max_flows=max_flows, limit=limit, keep_flows=keep_flows)
+    return Capture(
+        source, batch_packets=batch_packets, max_flows=max_flows, limit=limit, keep_flows=keep_flows, frames=frames
+    )
+
+
+def frames(source: Any, numbers: Iterable[int] | None = None) -> Iterator[Frame]:
+    """
+    Frames of a capture with their bytes, in file order, in one pass and bounded memory.
+
+    Args:
+        source: as for `open_capture`.
+        numbers: those wanted, from 1, in any order; reading ends behind the last of them.  Default: all.
+    Raises:
+        ValueError for a number below 1; else as `open_capture`, when iteration starts.
+    """
+    wanted = None if numbers is None else sorted(set(numbers))
+    if wanted is not None and wanted and wanted[0] < 1:
+        raise ValueError(f"frames count from 1, got {wanted[0]}")
+    return _frames(source, wanted)
+
+
+def _frames(source: Any, wanted: list[int] | None) -> Iterator[Frame]:
+    import numpy as np
+
+    if wanted is not None and not wanted:
+        return
+    with open_capture(source, keep_flows=False, frames=True, limit=wanted[-1] if wanted else None) as capture:
+        for batch in capture:
+            rows = (
+                range(len(batch)) if wanted is None else np.flatnonzero(np.isin(batch.packets.frame, wanted)).tolist()
+            )
+            for index in rows:
+                yield batch.frame(index)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OK, FULL, END = int(lib.TSCOPE_OK), int(lib.TSCOPE_FULL), int(lib.TSCOPE_END)
 PACKETS, FLOWS, CANDIDATES = int(lib.TSCOPE_PACKETS), int(lib.TSCOPE_FLOWS), int(lib.TSCOPE_CANDIDATES)
+FRAMES = int(lib.TSCOPE_FRAMES)
 CONTAINERS = (None, "pcap", "pcapng")
 READ_AT_ONCE = 64 << 20  # bytes between two looks at signals
 
@@ -86,13 +87,17 @@ class Core:
                 return out
             out.append(notice)
 
+    def interfaces(self) -> list[tuple[int, int, int]]:
+        """(link type, snap length, ticks per second) of each, in the order in which the capture describes them."""
+        link_type, snap_length, ticks = ffi.new("uint32_t *"), ffi.new("uint32_t *"), ffi.new("uint64_t *")
+        out: list[tuple[int, int, int]] = []
+        while lib.tscope_interface(self._scan, len(out), link_type, snap_length, ticks) == OK:
+            out.append((int(link_type[0]), int(snap_length[0]), int(ticks[0])))
+        return out
+
     def link_types(self) -> list[int]:
         """Link type of each interface, in the order in which the capture describes them."""
-        link_type, snap_length = ffi.new("uint32_t *"), ffi.new("uint32_t *")
-        out: list[int] = []
-        while lib.tscope_interface(self._scan, len(out), link_type, snap_length) == OK:
-            out.append(int(link_type[0]))
-        return out
+        return [link_type for link_type, _, _ in self.interfaces()]
 
     def close(self) -> None:
         """Free everything; batches that were taken stay.  Any call after it raises ValueError."""
@@ -116,6 +121,15 @@ class Batch:
         """A table as a structured array without a copy, shape (n,), read-only; dtype as in the header."""
         pointer, n = getattr(self.handle, field), int(getattr(self.handle, count))
         return array_over(self, pointer, n * ffi.sizeof(f"struct {struct}")).view(dtype(struct))
+
+    @property
+    def frames(self) -> memoryview:
+        """Captured bytes of the frames of a packets batch that has them, one after another; good while the batch is."""
+        return (
+            memoryview(ffi.buffer(self.handle.frames, self.handle.n_frames))
+            if self.handle.n_frames
+            else memoryview(b"")
+        )
 
     @property
     def text(self) -> bytes:

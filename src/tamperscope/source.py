@@ -1,5 +1,6 @@
 """
-Where bytes come from: a path, standard input, bytes, a binary file object; any of them compressed (`inflate`).
+Where bytes come from: a path, standard input, bytes, a binary file object, any of them compressed (`inflate`); packets
+that a program holds already (`iterables`).
 
 A plain file or pipe is read by the core itself.  Files are read, never mapped: one that another program truncates
 would kill the reader.
@@ -16,7 +17,10 @@ from tamperscope.model import Notice
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, BinaryIO
+    from typing import Any, Protocol
+
+    class Readable(Protocol):
+        def read(self, size: int, /) -> Any: ...
 
     from tamperscope.inflate import Ahead
 
@@ -40,7 +44,7 @@ class Source:
     Args:
         source: path as str, bytes or PathLike; "-" for standard input; the capture's bytes as bytes, bytearray or
             memoryview (bytes with a NUL are data: every capture has one, no path can); a binary file object, which is
-            read from where it stands and not closed.
+            read from where it stands and not closed; an iterable of packets (`tamperscope.iterables`).
     Raises:
         CaptureError, OSError: it cannot be opened.  TypeError: it is none of these.
     """
@@ -50,7 +54,7 @@ class Source:
         self.compression = ""
         self._descriptor = -1
         self._own = False
-        self._file: BinaryIO | None = None
+        self._file: Readable | None = None
         self._data: memoryview | None = None
         self._pieces: Iterator[bytes] | None = None  # decompressed bytes
         self._ahead: Ahead | None = None  # the same from a thread, later
@@ -75,6 +79,11 @@ class Source:
             self._file = source
             name = getattr(source, "name", None)
             return os.fsdecode(name) if isinstance(name, (str, bytes)) else "<file>"
+        if hasattr(source, "__iter__") and not isinstance(source, (str, bytes)) and not hasattr(source, "__fspath__"):
+            from tamperscope.iterables import PacketStream
+
+            self._file = PacketStream(source)
+            return PacketStream.name
         if source == "-":
             self._descriptor = 0
             return "-"

@@ -36,6 +36,7 @@ static uint64_t fold(uint64_t h, const void *data, size_t size)
 
 static void take_packets(struct run *r, const struct tscope_batch *b)
 {
+    uint64_t captured = 0;
     for (size_t i = 0; i < b->n_packets; i++) {
         const struct tscope_packet *p = &b->packets[i];
         HOLDS(p->frame == ++r->packet_rows);
@@ -43,7 +44,11 @@ static void take_packets(struct run *r, const struct tscope_batch *b)
         HOLDS(p->protocol == 0 || p->ip_version != 0);
         r->in_flows += p->flow != 0 && (p->protocol == 6 || p->protocol == 17);
         r->out->packets = fold(r->out->packets, p, sizeof *p);
+        if (p->captured_length)
+            r->out->packets = fold(r->out->packets, b->frames + captured, p->captured_length);
+        captured += p->captured_length;
     }
+    HOLDS(captured == b->n_frames);
 }
 
 static void check_flow(const struct tscope_flow *f, const struct tscope_batch *b)
@@ -216,10 +221,11 @@ static void take_summary(struct run *r)
 {
     struct tscope_summary *sum = &r->out->sum;
     uint32_t link_type, snap_length;
+    uint64_t ticks;
     tscope_summarize(r->scan, sum);
     for (uint32_t i = 0; i < sum->n_interfaces; i++)
-        HOLDS(tscope_interface(r->scan, i, &link_type, &snap_length) == TSCOPE_OK);
-    HOLDS(tscope_interface(r->scan, sum->n_interfaces, &link_type, &snap_length) == TSCOPE_END);
+        HOLDS(tscope_interface(r->scan, i, &link_type, &snap_length, &ticks) == TSCOPE_OK && ticks);
+    HOLDS(tscope_interface(r->scan, sum->n_interfaces, &link_type, &snap_length, &ticks) == TSCOPE_END);
     take_notices(r);
     struct tscope_summary told = *sum;
     told.bytes = 0;                                    /* after a fault: how much was fed, not what was found */
@@ -243,7 +249,7 @@ static void set_options(struct tscope_options *o, const struct how *how)
         .max_flows = how->max_flows, .trace_bytes = how->trace_bytes, .candidate_bytes = how->candidate_bytes,
         .context_entries = how->context_entries, .max_frames = how->max_frames,
         .batch_packets = how->batch_packets ? how->batch_packets : 64,
-        .emit = TSCOPE_PACKETS | TSCOPE_FLOWS | TSCOPE_CANDIDATES, .flow_marks = UINT32_MAX,
+        .emit = TSCOPE_PACKETS | TSCOPE_FLOWS | TSCOPE_CANDIDATES | TSCOPE_FRAMES, .flow_marks = UINT32_MAX,
         .transaction_marks = UINT32_MAX};
     memcpy(o->key, &how->key, sizeof how->key);
 }

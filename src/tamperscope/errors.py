@@ -47,6 +47,10 @@ class CaptureError(TamperscopeError):
         return f"{self.path}: {self.text}" if self.path is not None else self.text
 
 
+class NotThereError(TamperscopeError, LookupError):
+    """A flow or frame that was asked for by its number is not in the capture."""
+
+
 class LinkTypeError(CaptureError):
     """
     All frames are of a link type that is not decoded.

@@ -25,16 +25,23 @@ class Judge:
     """The fingerprinters of one scan, with their weights."""
 
     def __init__(self, chosen: Sequence[Fingerprinter] | None, capture: str, vantage: str) -> None:
-        self._fingerprinters = [one() for one in fingerprinters.ALL] if chosen is None else chosen
+        self.fingerprinters = [one() for one in fingerprinters.ALL] if chosen is None else chosen
         self._weights = weigh.load()
         self._capture = capture
         self._vantage = vantage
 
     def findings(self, batch: core.Batch) -> Iterator[Finding]:
         """Findings of one batch, in the order of the units in it: flows, then transactions."""
+        yield from self.resolved(self.judgements(batch))
+
+    def judgements(self, batch: core.Batch) -> list[weigh.Judgement]:
+        """What each fingerprinter has to say about one batch."""
         columns = tables(batch)
-        able = [one for one in self._fingerprinters if len(columns[one.unit])]
-        judged = [weigh.judge(one, columns[one.unit], self._weights) for one in able]
+        able = [one for one in self.fingerprinters if len(columns[one.unit])]
+        return [weigh.judge(one, columns[one.unit], self._weights) for one in able]
+
+    def resolved(self, judged: list[weigh.Judgement]) -> Iterator[Finding]:
+        """Their findings, at most one a unit."""
         for judgement, index, finding in weigh.resolve(judged):
             yield self._finding(judgement.columns, index, finding)
 

@@ -114,6 +114,33 @@ class Fact(Evidence):
         return self.template.format(**self.values)
 
 
+class Opinion:
+    """
+    How the verdict on one candidate comes about.
+
+    stage: word of enum tscope_stage whose prior applies; prior, total: log10 odds; facts: (fact, its weight's entry),
+    the heaviest first; groups: {group: (sum of its facts, what of it counts)}; verdict None: nothing is reported.
+    """
+
+    __slots__ = ("confidence", "facts", "groups", "mechanism", "missing", "prior", "stage", "total", "verdict")
+
+    def __init__(self, judgement: Judgement, index: int, facts: list[tuple[Fact, Weight]], missing: list[str]) -> None:
+        self.mechanism = judgement.mechanism
+        self.stage = STAGES[min(int(judgement.stages[index]), len(STAGES) - 1)]
+        self.prior = float(judgement.prior[index])
+        self.total = float(judgement.log_odds[index])
+        self.confidence = float(judgement.confidence[index])
+        self.verdict = VERDICTS[judgement.verdict[index]]
+        self.missing = missing
+        self.facts = sorted(facts, key=lambda fact: -fact[1].weight)
+        self.groups: dict[str, tuple[float, float]] = {}
+        for _, weight in self.facts:
+            members = [one for _, one in self.facts if one.group == weight.group]
+            whole = sum(one.weight for one in members)
+            proved = any(one.proof for one in members)
+            self.groups[weight.group] = whole, whole if proved else max(-GROUP_CAP, min(GROUP_CAP, whole))
+
+
 class Judgement:
     """
     The verdicts of one fingerprinter on its candidates.
@@ -124,12 +151,19 @@ class Judgement:
     """
 
     def __init__(
-        self, mechanism: str, columns: Columns, observations: list[Observation], weights: Weights, prior: Array
+        self,
+        mechanism: str,
+        columns: Columns,
+        observations: list[Observation],
+        weights: Weights,
+        prior: Array,
+        stages: Array | None = None,
     ) -> None:
         self.mechanism = mechanism
         self.columns = columns
         self.observations = observations
         self.prior = prior
+        self.stages = np.zeros(len(columns), np.uint8) if stages is None else stages
         self._weights = [weights.of(mechanism, o.id) for o in observations]
         self.log_odds = prior + self._sum()
         self.confidence: Array = np.minimum(1 / (1 + 10.0**-self.log_odds), MOST)
@@ -211,6 +245,12 @@ class Judgement:
             "missing": self._missing(facts, verdict),
         }
 
+    def opinion(self, index: int) -> Opinion:
+        """All that was weighed of one candidate, whether or not it is reported."""
+        facts = self._facts(index)
+        verdict = VERDICTS[self.verdict[index]]
+        return Opinion(self, index, [(self._fact(*fact), fact[1]) for fact in facts], self._missing(facts, verdict))
+
     def _facts(self, index: int) -> list[tuple[Observation, Weight, int]]:
         out = []
         for o, w in zip(self.observations, self._weights, strict=True):
@@ -244,10 +284,12 @@ def judge(fingerprinter: Fingerprinter, columns: Any, weights: Weights) -> Judge
     """Pick, look, weigh: all candidates of one fingerprinter at once."""
     picked = columns.select(fingerprinter.pick(columns))
     observations = [*fingerprinter.examine(picked), *fingerprinter.compare(picked, picked.context)]
-    prior = weights.prior(fingerprinter.mechanism, fingerprinter.stage(picked))
+    stages = fingerprinter.stage(picked)
+    prior = weights.prior(fingerprinter.mechanism, stages)
     if fingerprinter.weights:
         weights = weights.extended(fingerprinter.mechanism, fingerprinter.weights)
-    return Judgement(fingerprinter.mechanism, picked, [o for o in observations if len(o.rows)], weights, prior)
+    seen = [o for o in observations if len(o.rows)]
+    return Judgement(fingerprinter.mechanism, picked, seen, weights, prior, stages)
 
 
 def resolve(judgements: Iterable[Judgement]) -> list[tuple[Judgement, int, dict[str, Any]]]:

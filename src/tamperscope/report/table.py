@@ -9,23 +9,20 @@ decide it.  Who is behind a box is never said.  Colour repeats what a word besid
 from __future__ import annotations
 
 from tamperscope.model import iso_time
-from tamperscope.report.escape import visible
+from tamperscope.report.lines import Lines, clock, confidence, count, end, frames, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from tamperscope.model import Evidence, Finding, FlowRecord, Summary
 
-MIN_WIDTH, MAX_WIDTH = 40, 110
 GROUPS = 2000  # groups of (mechanism, name) kept; an attacker can make a name a flow, so the rest is only counted
 ROWS = 5  # flows shown in a group, the strongest
-FRAMES = 8  # frame numbers shown in a list
 
 APART = frozenset(("not_ip", "transport_other"))  # counted with the oddities of packets, but none: ARP, SCTP and so on
 
 VERDICTS = ("confirmed", "likely", "insufficient")
-_COLOURS = {"confirmed": "1;31", "likely": "1;33", "insufficient": "1;36", "bold": "1", "dim": "2"}
 
 # What a mechanism does to packets, as the object of "injected" or of "consistent with".
 _FORGED = {
@@ -55,7 +52,7 @@ _DROPPED = {
 }
 
 # What would decide it, for the codes of `missing`.
-_WANTED = {
+WANTED = {
     "control": "other flows in the same minutes to compare with",
     "proof": "a fact that no look-alike makes",
     "small_segment": "a lost segment that is small enough for any path",
@@ -65,7 +62,7 @@ _WANTED = {
 }
 
 
-class Table:
+class Table(Lines):
     """
     Collects one capture's findings and prints them.
 
@@ -85,10 +82,7 @@ class Table:
         ascii_only: bool = False,
         looked_for: Iterable[str] = (),
     ) -> None:
-        self._write = write
-        self._width = max(MIN_WIDTH, min(width, MAX_WIDTH))
-        self._colour = colour
-        self._ellipsis = "..." if ascii_only else "\u2026"
+        super().__init__(write, width, colour, ascii_only)
         self._looked_for = tuple(looked_for)
         self._groups: dict[tuple[str, bytes | None], _Group] = {}
         self._left_out = 0
@@ -113,15 +107,15 @@ class Table:
             self._flow_head = True
             self._gap()
             head = f"{'FLOW':>6}  {'OUTCOME':<13}  {'STAGE':<13}  CLIENT -> SERVER  NAME"
-            self._wrap(self._paint("bold", head), "", " " * 8)
-        ends = f"{_end(flow.client, flow.client_port)} -> {_end(flow.server, flow.server_port)}"
+            self.wrap(self.paint("bold", head), "", " " * 8)
+        ends = f"{end(flow.client, flow.client_port)} -> {end(flow.server, flow.server_port)}"
         start = f"{flow.flow:>6}  {flow.outcome:<13}  {flow.stage or '-':<13}"
-        self._wrap(f"{start}  {flow.proto} {ends}  {self._name(flow.name)}", "", " " * 8)
+        self.wrap(f"{start}  {flow.proto} {ends}  {self.name(flow.name)}", "", " " * 8)
 
     def end(self, summary: Summary, interrupted: bool = False) -> None:
         """Print everything about one capture, and forget it."""
         if self._flow_head:
-            self._line("")
+            self.line("")
         else:
             self._gap()
         self._one_day = _date(summary.first_ns) == _date(summary.last_ns)
@@ -132,147 +126,115 @@ class Table:
             for name, group in _by_strength(self._groups, mechanism):
                 self._group(mechanism, name, group)
         if self._left_out:
-            self._line("")
-            self._wrap(f"{self._left_out:,} more findings under further names are not shown; --json lists all.")
+            self.line("")
+            self.wrap(f"{self._left_out:,} more findings under further names are not shown; --json lists all.")
         self._groups.clear()
         self._left_out, self._flow_head = 0, False
 
     def _gap(self) -> None:
         if self._captures:
-            self._line("")
+            self.line("")
 
     # -- what was scanned, and the verdict in a line
 
     def _scanned(self, summary: Summary, interrupted: bool) -> None:
-        counts = [_count(summary.frames, "frame"), _count(summary.packets, "packet"), _count(summary.flows, "flow")]
+        counts = [count(summary.frames, "frame"), count(summary.packets, "packet"), count(summary.flows, "flow")]
         if summary.transactions:
-            counts.append(_count(summary.transactions, "DNS question"))
+            counts.append(count(summary.transactions, "DNS question"))
         kind = f"{summary.format}, " if summary.format else ""
-        capture = "standard input" if summary.capture == "-" else self._text(summary.capture)
-        self._wrap(f"{self._paint('bold', capture)}  {kind}{', '.join(counts)}")
+        capture = "standard input" if summary.capture == "-" else self.text(summary.capture)
+        self.wrap(f"{self.paint('bold', capture)}  {kind}{', '.join(counts)}")
         if summary.first_ns is not None and summary.last_ns is not None:
-            self._line(_span(summary.first_ns, summary.last_ns))
+            self.line(_span(summary.first_ns, summary.last_ns))
         if interrupted:
-            self._wrap("Interrupted: this is what was read until then.")
+            self.wrap("Interrupted: this is what was read until then.")
 
     def _verdict(self, summary: Summary) -> None:
         confirmed, likely, open_ = (_units(summary.findings, verdict) for verdict in VERDICTS)
-        self._line("")
+        self.line("")
         if confirmed or likely:
-            parts = [self._paint(v, f"{v} for {n}") for v, n in (("confirmed", confirmed), ("likely", likely)) if n]
-            self._wrap(f"{self._paint('bold', 'Interference found')}: {'; '.join(parts)}.")
+            parts = [self.paint(v, f"{v} for {n}") for v, n in (("confirmed", confirmed), ("likely", likely)) if n]
+            self.wrap(f"{self.paint('bold', 'Interference found')}: {'; '.join(parts)}.")
         else:
             self._nothing(summary)
         if open_:
-            self._wrap(f"{self._paint('insufficient', 'Not enough evidence to tell')} for {open_}.")
+            self.wrap(f"{self.paint('insufficient', 'Not enough evidence to tell')} for {open_}.")
         self._not_judged(summary)
 
     def _nothing(self, summary: Summary) -> None:
         if not summary.packets:
             why = "there is no frame in it" if not summary.frames else "no frame in it holds an IP packet"
-            self._wrap(f"{self._paint('bold', 'Nothing to judge')}: {why}.")
+            self.wrap(f"{self.paint('bold', 'Nothing to judge')}: {why}.")
             return
-        what = _count(summary.flows, "flow")
+        what = count(summary.flows, "flow")
         if summary.transactions:
-            what += f" and {_count(summary.transactions, 'DNS question')}"
-        head = self._paint("bold", "No interference found")
-        self._wrap(f"{head} in {what}; {summary.candidates:,} looked at closely.")
+            what += f" and {count(summary.transactions, 'DNS question')}"
+        head = self.paint("bold", "No interference found")
+        self.wrap(f"{head} in {what}; {summary.candidates:,} looked at closely.")
         if self._looked_for:
-            self._wrap(f"Looked for: {', '.join(self._looked_for)}.")
+            self.wrap(f"Looked for: {', '.join(self._looked_for)}.")
 
     def _not_judged(self, summary: Summary) -> None:
         if summary.not_judged:
-            reasons = ", ".join(f"{_words(reason)} {n:,}" for reason, n in _largest(summary.not_judged))
-            self._wrap(f"Could not be judged: {_count(sum(summary.not_judged.values()), 'flow')} ({reasons}).")
+            reasons = ", ".join(f"{words(reason)} {n:,}" for reason, n in _largest(summary.not_judged))
+            self.wrap(f"Could not be judged: {count(sum(summary.not_judged.values()), 'flow')} ({reasons}).")
         for head, names in (("Not looked into", APART), ("Odd packets", set(summary.anomalies) - APART)):
-            counts = [f"{_words(name)} {n:,}" for name, n in _largest(summary.anomalies) if name in names]
+            counts = [f"{words(name)} {n:,}" for name, n in _largest(summary.anomalies) if name in names]
             if counts:
-                self._wrap(f"{head}: {', '.join(counts)}.")
+                self.wrap(f"{head}: {', '.join(counts)}.")
         if summary.evicted:
-            self._wrap(f"{_count(summary.evicted, 'flow')} closed early, table full: absences there are not judged.")
+            self.wrap(f"{count(summary.evicted, 'flow')} closed early, table full: absences there are not judged.")
         if summary.limits:
-            self._wrap(f"Limits reached: {', '.join(_words(limit) for limit in summary.limits)}.")
+            self.wrap(f"Limits reached: {', '.join(words(limit) for limit in summary.limits)}.")
 
     # -- one mechanism under one name
 
     def _group(self, mechanism: str, name: bytes | None, group: _Group) -> None:
-        counts = ", ".join(self._paint(v, f"{group.counts[v]:,} {v}") for v in VERDICTS if v in group.counts)
-        shown = self._name(name) if name is not None else "(no name)"
-        self._line("")
-        self._wrap(f"{self._paint('bold', f'{mechanism}  {shown}')}  {counts}")
+        counts = ", ".join(self.paint(v, f"{group.counts[v]:,} {v}") for v in VERDICTS if v in group.counts)
+        shown = self.name(name) if name is not None else "(no name)"
+        self.line("")
+        self.wrap(f"{self.paint('bold', f'{mechanism}  {shown}')}  {counts}")
         for finding in group.best:
             self._row(finding)
         more = sum(group.counts.values()) - len(group.best)
         if more:
-            self._wrap(f"and {more:,} more; --json lists all", "  ")
+            self.wrap(f"and {more:,} more; --json lists all", "  ")
         self._why(group.best[0], several=len(group.best) > 1)
 
     def _row(self, finding: Finding) -> None:
-        sure = f" {_confidence(finding.confidence)}" if finding.confidence is not None else ""
-        ends = f"{_end(finding.client, finding.client_port)} -> {_end(finding.server, finding.server_port)}"
-        when = "" if finding.time_ns is None else f"{_clock(finding.time_ns, self._one_day)}  "
-        head = f"{self._paint(finding.verdict, finding.verdict)}{sure}"
-        self._wrap(f"{head}  {when}{finding.proto} {ends}", "  ", " " * 6)
+        sure = f" {confidence(finding.confidence)}" if finding.confidence is not None else ""
+        ends = f"{end(finding.client, finding.client_port)} -> {end(finding.server, finding.server_port)}"
+        when = "" if finding.time_ns is None else f"{clock(finding.time_ns, self._one_day)}  "
+        head = f"{self.paint(finding.verdict, finding.verdict)}{sure}"
+        self.wrap(f"{head}  {when}{finding.proto} {ends}", "  ", " " * 6)
         where = [f"flow {finding.flow}"]
         if finding.transaction is not None:
             where.append(f"question {finding.transaction}")
         if finding.trigger_frame is not None:
             where.append(f"trigger frame {finding.trigger_frame}")
         if finding.injected_frames:
-            where.append(_frames("injected frame", finding.injected_frames, finding.injected_total))
-        self._wrap(", ".join(where), " " * 6)
+            where.append(frames("injected frame", finding.injected_frames, finding.injected_total))
+        self.wrap(", ".join(where), " " * 6)
 
     def _why(self, finding: Finding, several: bool) -> None:
         if several:
-            self._wrap(f"flow {finding.flow}, the strongest:", "  ")
-        self._wrap(statement(finding), "  ")
+            self.wrap(f"flow {finding.flow}, the strongest:", "  ")
+        self.wrap(statement(finding), "  ")
         for fact in finding.evidence:
             self._fact("+", fact)
         for fact in finding.against:
             self._fact("-", fact)
         box = _box(finding)
         if box:
-            self._wrap(box, "  ")
+            self.wrap(box, "  ")
         if finding.also:
-            self._wrap(f"also on this flow: {', '.join(finding.also)}", "  ")
+            self.wrap(f"also on this flow: {', '.join(finding.also)}", "  ")
         if finding.limits:
-            self._wrap(f"seen only in part: {', '.join(_words(code) for code in finding.limits)}", "  ")
+            self.wrap(f"seen only in part: {', '.join(words(code) for code in finding.limits)}", "  ")
 
     def _fact(self, sign: str, fact: Evidence) -> None:
-        frames = f" ({_frames('frame', fact.frames, len(fact.frames))})" if fact.frames else ""
-        self._wrap(f"{sign} {self._text(fact.text)}{frames}", "    ", " " * 6)
-
-    # -- lines
-
-    def _name(self, name: bytes | None) -> str:
-        return visible(name, ellipsis=self._ellipsis)
-
-    def _text(self, text: str) -> str:
-        return visible(text, limit=1024, ellipsis=self._ellipsis)
-
-    def _paint(self, style: str, text: str) -> str:
-        if not self._colour:
-            return text
-        # Spaces inside would let a style run over a line's end when it is wrapped: paint word by word.
-        return " ".join(f"\x1b[{_COLOURS[style]}m{word}\x1b[0m" if word else "" for word in text.split(" "))
-
-    def _line(self, text: str) -> None:
-        self._write(text + "\n")
-
-    def _wrap(self, text: str, first: str = "", rest: str | None = None) -> None:
-        """Break between words; what is longer than a line (an address, a name) stays whole, so it can be copied."""
-        rest = first if rest is None else rest
-        line, used = first, len(first)
-        start = True
-        for gap, word in _tokens(text):
-            size = _width(word)
-            if not start and used + gap + size > self._width:
-                self._line(line)
-                line, used, gap = rest, len(rest), 0
-            line += " " * gap + word
-            used += gap + size
-            start = False
-        self._line(line)
+        where = f" ({frames('frame', fact.frames, len(fact.frames))})" if fact.frames else ""
+        self.wrap(f"{sign} {self.text(fact.text)}{where}", "    ", " " * 6)
 
 
 class _Group:
@@ -297,23 +259,23 @@ def statement(finding: Finding) -> str:
     """One sentence, no stronger than the evidence."""
     mechanism = finding.mechanism
     if finding.verdict == "insufficient":
-        lacking = "; ".join(_WANTED.get(code, _words(code)) for code in finding.missing)
-        return f"Not enough evidence to tell: it may be {_ABSENT.get(mechanism, _words(mechanism))}." + (
+        lacking = "; ".join(WANTED.get(code, words(code)) for code in finding.missing)
+        return f"Not enough evidence to tell: it may be {_ABSENT.get(mechanism, words(mechanism))}." + (
             f" It would take: {lacking}." if lacking else ""
         )
     who = "A third party" if finding.verdict == "confirmed" else "Most likely a third party"
     if finding.proof == "correlation":
         return "Flows with this name failed; comparable flows did not."
     if finding.proof == "absence":
-        what = _ABSENT.get(mechanism, _words(mechanism))
+        what = _ABSENT.get(mechanism, words(mechanism))
         return f"Consistent with {what}; for a single flow a fault would look alike."
     if finding.injected_frames:
-        frames = _frames("frame", finding.injected_frames, finding.injected_total)
-        return f"{who} on the path injected {_FORGED.get(mechanism, 'packets')} ({frames})."
+        where = frames("frame", finding.injected_frames, finding.injected_total)
+        return f"{who} on the path injected {_FORGED.get(mechanism, 'packets')} ({where})."
     if mechanism in _DROPPED:
         what = "Something" if finding.verdict == "confirmed" else "Most likely something"
         return f"{what} on the path dropped {_DROPPED[mechanism]}; the other end was alive."
-    return f"{who} on the path interfered: {_ABSENT.get(mechanism, _words(mechanism))}."
+    return f"{who} on the path interfered: {_ABSENT.get(mechanism, words(mechanism))}."
 
 
 def _box(finding: Finding) -> str:
@@ -352,29 +314,6 @@ def _largest(tally: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(tally.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _frames(word: str, frames: list[int], total: int) -> str:
-    shown = " ".join(str(frame) for frame in frames[:FRAMES])
-    more = total - len(frames[:FRAMES])
-    return f"{word}{'s' if total > 1 else ''} {shown}" + (f" and {more:,} more" if more > 0 else "")
-
-
-def _confidence(value: float) -> str:
-    """Four digits, cut and not rounded: what is not certain must not read 1."""
-    return f"{int(value * 10_000) / 10_000:.4f}" if value < 0.9999 else ">0.9999"
-
-
-def _end(host: str, port: int | None) -> str:
-    if port is None:
-        return host
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _clock(time_ns: int, one_day: bool) -> str:
-    """To the microsecond, as Wireshark shows it; without the date where the capture has but one."""
-    text = iso_time(time_ns) or ""
-    return f"{text[11:26]}Z" if one_day else f"{text[:26]}Z"
-
-
 def _date(time_ns: int | None) -> str:
     return (iso_time(time_ns) or "")[:10]
 
@@ -385,10 +324,6 @@ def _span(first_ns: int, last_ns: int) -> str:
     return f"{first[:10]} {first[11:19]} to {end} UTC"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _units(findings: dict[str, dict[str, int]], verdict: str) -> str:
     """How many flows and DNS questions got a verdict; empty for none."""
     questions = flows = 0
@@ -397,35 +332,5 @@ def _units(findings: dict[str, dict[str, int]], verdict: str) -> str:
             questions += verdicts.get(verdict, 0)
         else:
             flows += verdicts.get(verdict, 0)
-    parts = [_count(flows, "flow")] if flows else []
-    return " and ".join(parts + ([_count(questions, "DNS question")] if questions else []))
-
-
-def _words(code: str) -> str:
-    return code.replace("_", " ")
-
-
-def _tokens(text: str) -> Iterator[tuple[int, str]]:
-    """(spaces before, word) of a line; runs of spaces are columns and stay."""
-    gap = 0
-    for word in text.split(" "):
-        if word:
-            yield gap, word
-            gap = 1
-        else:
-            gap += 1
-
-
-def _width(word: str) -> int:
-    """Columns of a word: without colour sequences, wide East Asian characters twice."""
-    if word.isascii() and "\x1b" not in word:
-        return len(word)
-    plain = word
-    while "\x1b" in plain:
-        head, _, tail = plain.partition("\x1b[")
-        plain = head + tail.partition("m")[2]
-    if plain.isascii():
-        return len(plain)
-    from unicodedata import east_asian_width
-
-    return sum(2 if east_asian_width(char) in "WF" else 1 for char in plain)
+    parts = [count(flows, "flow")] if flows else []
+    return " and ".join(parts + ([count(questions, "DNS question")] if questions else []))

@@ -66,6 +66,16 @@ def test_demo_output() -> None:
     assert real.startswith(shown[1].rstrip())
 
 
+def test_explain_output() -> None:
+    """Likewise of `pcap-scan explain`."""
+    shown = re.search(r"<!-- explain.*?```text\n(.*?)\.\.\.\n```", README, re.DOTALL)
+    assert shown is not None
+    argv = [sys.executable, "-m", "tamperscope.cli", "explain", "pcaps/demo.pcap", "--frame", "1871"]
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    real = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=environment, check=True).stdout
+    assert real.startswith(shown[1].rstrip())
+
+
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_links(link: str) -> None:
     """Links lead to files that exist."""

@@ -299,8 +299,8 @@ class _Reading:
             return "the flow shows none of " + ", ".join(
                 map(_plain, flows.bits("tscope_flow_mark", fingerprinter.marks))
             )
-        asks = (fingerprinter.pick.__doc__ or "").strip().split("\n")[0].rstrip(".")
-        return "it looks at " + (asks[:1].lower() + asks[1:] if asks[:2] != asks[:2].upper() else asks)
+        asks = (type(fingerprinter).pick.__doc__ or "").strip().split("\n")[0].rstrip(".")
+        return "the flow has a mark that it looks for, but not all that it asks for" + (f" ({asks})" if asks else "")
 
     # ------------------------------------------------------------ packets
 

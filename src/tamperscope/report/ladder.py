@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x10, "ACK"), (0x20, "URG"))
 HEAD, TAIL, AROUND = 12, 4, 2  # packets of a long flow that are shown: from its start, its end, around telling ones
 STYLES = {"forged": "confirmed", "suspect": "likely", "genuine": "insufficient", "trigger": "bold"}
+WIDE, MIDDLE = 72, 54  # columns that a row takes with everything, and without IP ID and ack
 TELLING = 0x01 | 0x02 | 0x04
 
 
@@ -66,8 +67,8 @@ class Ladder(Lines):
     # -- packets
 
     def _packets(self, told: Explanation, every_packet: bool) -> None:
-        head = f"{'FRAME':>7} {'SECONDS':>10} {'':2} {'FLAGS':<8} {'SEQ':<13} {'ACK':<9} {'TTL':>3} {'IP ID':>5}"
-        self.wrap(self.paint("bold", head), "", " " * 8)
+        what = ("FLAGS", "SEQ", "ACK") if told.flow.proto == "tcp" else ("PAYLOAD",)
+        self.wrap(self.paint("bold", self._columns("FRAME", "SECONDS", "  ", what, "TTL", "IP ID")), "", " " * 8)
         steps = told.steps
         shown = range(len(steps)) if every_packet else _shown(steps, told.asked_frame)
         start = next((step.time_ns for step in steps if step.time_ns >= 0), 0)
@@ -95,16 +96,25 @@ class Ladder(Lines):
         ip_id = "-" if step.ip_id is None else f"{step.ip_id}"
         if step.seq is not None:
             size = f":{step.seq + step.length}" if step.length else ""
-            ack = "" if step.ack is None else f"{step.ack}"
-            what = f"{_flags(step.flags):<8} {f'{step.seq}{size}':<13} {ack:<9}"
+            what: tuple[str, ...] = _flags(step.flags), f"{step.seq}{size}", "" if step.ack is None else f"{step.ack}"
         else:
-            what = f"{step.note if step.to_server is None else f'{step.length} bytes':<32}"
-        line = f"{step.frame:>7} {time:>10} {way} {what} {step.ttl:>3} {ip_id:>5}"
+            what = (step.note if step.to_server is None else f"{step.length} bytes",)
+        line = self._columns(f"{step.frame}", time, way, what, f"{step.ttl}", ip_id)
         if step.role:
             line += f" {self.paint(STYLES[step.role], step.role)}"
         self.wrap(line, "", " " * 8)
         if step.note and step.to_server is not None:
             self.wrap(self.text(step.note), " " * 22, " " * 24)
+
+    def _columns(self, frame: str, time: str, way: str, what: tuple[str, ...], ttl: str, ip_id: str) -> str:
+        """A row; on narrow terminals without IP ID and ack, with milliseconds; on narrower ones without seq, too."""
+        wide, middle = self._width >= WIDE, self._width >= MIDDLE
+        time = time if wide or "." not in time else time[:-3]
+        if len(what) == 1:
+            told = f"{what[0]:<32}" if wide else f"{what[0]:<22}" if middle else what[0]
+        else:
+            told = f"{what[0]:<8}" + (f" {what[1]:<13}" if middle else "") + (f" {what[2]:<9}" if wide else "")
+        return f"{frame:>7} {time:>{10 if wide else 7}} {way} {told} {ttl:>3}" + (f" {ip_id:>5}" if wide else "")
 
     # -- what was weighed
 

@@ -57,13 +57,14 @@ if TYPE_CHECKING:
 HELP = """\
 usage: pcap-scan [OPTION]... CAPTURE...
        pcap-scan explain CAPTURE --flow N | --frame N
+       pcap-scan signatures [ID]
 
 Find network interference in packet captures: injected TCP resets, TLS
 connections dropped by server name, forged DNS answers; with the frames that
 prove it.
 
-explain shows one flow's packets, and what speaks for and against; it has a
---help of its own.
+explain shows one flow's packets, and what speaks for and against; signatures
+what is looked for, with sources and look-alikes.  Each has its own --help.
 
 A CAPTURE is a pcap or pcapng file, plain or compressed; a folder, which is
 searched for captures; or - for standard input.
@@ -97,7 +98,7 @@ exit status:
   130, 143  interrupted, terminated; what was found until then is printed
 """
 
-COMMANDS = ("explain",)
+COMMANDS = ("explain", "signatures")
 LOOKED_FOR = ("rst_injection", "sni_drop", "dns_forgery")
 EXTENSIONS = (".pcap", ".pcapng", ".cap", ".ntar")
 COMPRESSIONS = (".gz", ".zst", ".xz", ".lz4")
@@ -114,6 +115,10 @@ def main(argv: list[str] | None = None) -> int:
             from tamperscope.commands import explain
 
             return explain.main(argv[1:])
+        if command == "signatures":
+            from tamperscope.commands import signatures
+
+            return signatures.main(argv[1:])
         return _run(_options(argv))
     except UsageError as error:
         say(f"pcap-scan: {error}")

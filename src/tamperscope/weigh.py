@@ -44,7 +44,7 @@ MAX_INJECTED = 4096
 class Weight:
     """What one observation id means: an entry of ``data/weights.toml``."""
 
-    __slots__ = ("class_", "control", "group", "id", "missing", "proof", "text", "weight")
+    __slots__ = ("class_", "control", "group", "id", "missing", "proof", "text", "weight", "why")
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.id: str = entry["id"]
@@ -55,7 +55,9 @@ class Weight:
         self.control: bool = entry.get("control", False)
         self.missing: str | None = entry.get("missing")
         self.text: str = entry["text"]
-        if not (entry.get("reason") or entry.get("source") or entry.get("n")):
+        n = f"none of {entry['n']:,} innocent trials showed it" if entry.get("n") else ""
+        self.why = "; ".join(part for part in (entry.get("reason"), entry.get("source"), n) if part)
+        if not self.why:
             raise ValueError(f"weight {self.id!r} has neither n, source nor reason")
 
 

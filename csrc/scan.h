@@ -224,11 +224,17 @@ struct candidates {
 /* ---------------------------------------------------------------- context (context.c) */
 
 struct fate_row;
+struct dns_fate;
 
 struct context {
-    struct table servers, near, resolvers, answers, addresses;
+    struct table servers, near;
     struct fate_row *log;         /* how flows fared, not yet counted in `near` */
     uint32_t n_log, room_log;
+    struct {                      /* context_dns.c */
+        struct table resolvers, answers, addresses, near;
+        struct dns_fate *log;     /* likewise of transactions */
+        uint32_t n_log, room_log;
+    } dns;
 };
 
 /* ---------------------------------------------------------------- DNS transactions (transactions.c) */
@@ -385,6 +391,12 @@ void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const ui
 void context_settle(struct tscope_scan *s);
 void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *text,
                      struct tscope_flow_context *out);
+
+/* context_dns.c */
+int context_dns_init(struct tscope_scan *s);
+void context_dns_end(struct tscope_scan *s);
+uint64_t context_dns_evicted(const struct tscope_scan *s);
+void context_dns_settle(struct tscope_scan *s);
 /* Which live transaction a resolver answered last: its successor's IP ID is told to it. */
 struct answered {
     uint64_t number;
@@ -394,7 +406,8 @@ struct answered {
 /* A first answer: *before becomes the resolver's answer before this one.  True: it came impossibly fast. */
 bool context_answer(struct tscope_scan *s, const uint8_t resolver[16], int64_t rtt_ns, struct answered now,
                     struct answered *before);
-void context_transaction(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
+/* A settled transaction, which may get a mark by what was before it. */
+void context_transaction(struct tscope_scan *s, struct tscope_transaction *t, const struct tscope_message *m,
                          const uint8_t *name);
 void context_of_transaction(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
                             const uint8_t *text, struct tscope_transaction_context *out);

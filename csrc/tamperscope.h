@@ -339,7 +339,9 @@ enum tscope_transaction_mark {
     TSCOPE_MARK_MALFORMED = 1 << 5,
     TSCOPE_MARK_UNASKED = 1 << 6,         /* an answer without a query in the capture */
     TSCOPE_MARK_IP_ID_COPIED = 1 << 7,    /* answer with the query's own IP ID (other than 0) */
-    TSCOPE_MARK_TOO_FAST = 1 << 8         /* answered in under a quarter of the resolver's fastest time seen before */
+    TSCOPE_MARK_TOO_FAST = 1 << 8,        /* answered in under a quarter of the resolver's fastest time seen before */
+    TSCOPE_MARK_ANSWER_TTL = 1 << 9       /* answered from a distance (IP TTL) that is rare beside the resolver's usual
+                                             one before */
 };
 
 enum tscope_transaction_fact {
@@ -367,6 +369,7 @@ struct tscope_transaction {
     int64_t query_ns;
     int64_t answer_ns;            /* first answer; -1: none */
     int64_t flow_first_ns;
+    int64_t final_ns;             /* the capture's clock at final_frame */
     uint8_t client[16];
     uint8_t server[16];
     uint32_t marks;
@@ -425,29 +428,55 @@ struct tscope_message {
 };
 
 /* What the rest of the capture says about a candidate transaction's resolver and name.  The candidate itself is not
- * counted; transactions that were answered differently twice are counted apart and give no baseline. */
+ * counted; transactions that were answered differently twice are counted apart and give no baseline.  An "ordinary"
+ * address is global, or of a documentation network as laboratories use them.  "Near" is within about two minutes, of
+ * recursive questions (RD) and answers (RA) only; "late" was answered only after a repeat of the question. */
 struct tscope_transaction_context {
-    int64_t min_rtt_ns;                   /* resolver: fastest first answer; -1: none */
+    int64_t min_rtt_ns;                   /* resolver: fastest first answer that bears no mark of haste; -1: none */
     int64_t median_rtt_ns;                /* resolver: about the median first answer (to a half octave) */
+    uint32_t timed;                       /* resolver: answers that these two are taken from, the candidate's too */
     uint32_t answered;                    /* resolver: transactions answered, consistently */
     uint32_t unanswered;
     uint32_t conflicting;                 /* resolver: transactions with answers that differ */
     uint32_t ttl_mode_count;              /* answers with the most common IP TTL */
     uint32_t ttl_count;                   /* answers with the candidate's first answer's IP TTL */
+    uint32_t ttl_vouched;                 /* of these, answers that another distance gave for the same name, too */
     uint32_t special;                     /* resolver: answers with a special address */
-    uint32_t global_;                     /* resolver: answers with a global address */
+    uint32_t ordinary;                    /* resolver: answers with an ordinary address */
+    uint32_t authoritative;               /* resolver: answers with the AA bit */
+    uint32_t edns_asked;                  /* resolver: answers to a question with EDNS */
+    uint32_t edns_answered;               /* ... that have it, too */
     uint32_t address_names;               /* other names that this resolver answered with the candidate's first address */
+    uint32_t address_contested;           /* other names, at most four, that any resolver sent to the candidate's first
+                                             address oddly (ANSWER_TTL, TOO_FAST), and to others without it otherwise */
+    uint32_t address_contested_here;      /* 1: the candidate's own name is such a one */
     uint32_t name_agrees;                 /* other transactions for the same name and type, any resolver: answers that
                                              share an address with one of the candidate's */
     uint32_t name_differs;                /* ... that share none */
-    uint32_t other_resolver_agrees;       /* of these, from other resolvers */
+    uint32_t other_resolver_agrees;       /* of these, from other resolvers and not odd themselves */
     uint32_t other_resolver_differs;
+    uint32_t name_ordinary;               /* other transactions for the same name and type: ordinary addresses that did
+                                             not come oddly */
+    uint32_t other_resolver_ordinary;     /* of these, from other resolvers */
     uint32_t ip_id_copied;                /* resolver: answers with the query's IP ID (other than 0) */
+    uint32_t near_answered;               /* near, resolver */
+    uint32_t near_late;
+    uint32_t near_silent;
+    uint32_t near_pair_answered;          /* near, resolver and client */
+    uint32_t near_pair_late;
+    uint32_t near_pair_silent;
+    uint32_t near_name_answered;          /* near, resolver, same name and type: at once or late */
+    uint32_t near_name_silent;
+    uint32_t near_other_answered;         /* near, other resolvers, same name and type: at once or late */
+    uint32_t near_other_silent;
+    uint32_t near_type_answered;          /* near, resolver, same type, any name: at once or late */
+    uint32_t near_usual;                  /* near, resolver: answers with the most common IP TTL */
     uint16_t ip_id_before;                /* IP ID of the resolver's latest answer before the candidate's first one */
     uint16_t ip_id_after;                 /* ... and of the next after its last one */
     uint8_t ip_id_known;                  /* 1: before, 2: after, 3: both */
     uint8_t ttl_mode;                     /* most common IP TTL of the resolver's answers */
-    uint8_t reserved[6];
+    uint8_t ttl_mode_around;              /* 1: an answer with it before the candidate's, 2: after, 3: both */
+    uint8_t reserved[1];
 };
 
 /* ---------------------------------------------------------------- batches */

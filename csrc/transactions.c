@@ -112,6 +112,7 @@ static void settle(struct tscope_scan *s, uint32_t index, unsigned final_by)
     wheel_remove(&t->wheel, index);
     l->row.final_frame = s->sum.frames;
     l->row.final_by = (uint8_t)final_by;
+    l->row.final_ns = s->clock.now;
     if (final_by == TSCOPE_FINAL_END || final_by == TSCOPE_FINAL_EVICTED)
         l->row.facts |= TSCOPE_TFACT_CUT_BY_END;
     set_marks(l);

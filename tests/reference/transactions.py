@@ -4,9 +4,10 @@ Definitions: a message belongs to the transaction of its flow, id, type and name
 after the first answer, 30 s after the last query without any.  A response without a question section belongs to the
 latest transaction of its flow and id.  Copies (DUPLICATE packets) are messages but count neither as queries nor
 answers. Two answers differ where rcode, records digest or the flags AA, TC, RA, AD differ; transactions with such
-answers are `conflicting` and give no baseline.  agree / differ with another transaction's answers is judged on the
-first four addresses of each.  TOO_FAST looks at the resolver's transactions before this one, of which there must be
-four.
+answers are `conflicting` and give no baseline.  ANSWER_TTL looks at the resolver's transactions answered before this
+one, of which four and half of all must share an IP TTL.  agree / differ with another transaction's answers is judged on
+the first four addresses of each.  TOO_FAST looks at the resolver's transactions before this one, of which there must be
+four, and leaves out those with a special address.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ MARK, TFACT, MSG = enumeration("MARK_"), enumeration("TFACT_"), enumeration("MSG
 SECOND = 10**9
 FLAGS = 0x0400 | 0x0200 | 0x0080 | 0x0020
 SPECIAL = (2, 3, 4, 5, 6, 7, 8)
+ORDINARY = (1, 9)
+AA = 0x0400
 Item = dict[str, Any]
 
 
@@ -118,14 +121,13 @@ def _row(t: Item, everything: list[Item], final: tuple[int, int, int]) -> Any:
 
 def _marks(t: Item, everything: list[Item], queries: list[Item], answers: list[Item]) -> int:
     ids = {m["packet"]["ip_id"] for m in queries} - {0}
-    kinds = [names.address_kind(_mapped(m["addresses"][0])) for m in answers if m["addresses"]]
-    before = [_rtt(o) for o in everything[: t["number"] - 1] if _resolver(o) == _resolver(t)]
+    before = [_rtt(o) for o in everything[: t["number"] - 1] if _resolver(o) == _resolver(t) and not _is_special(o)]
     before = [r for r in before if r > 0]
     holds = {
         "ANSWERED_TWICE": len(answers) > 1,
         "ANSWERS_DIFFER": t["conflict"],
         "UNANSWERED_QUERY": bool(queries) and not answers,
-        "SPECIAL_ADDRESS": any(kind in SPECIAL for kind in kinds),
+        "SPECIAL_ADDRESS": _is_special(t),
         "WRONG_TYPE": any(
             m["records"] and not {t["type"], 5, 39, 46} & {r[0] for r in m["records"]} and t["type"] != 255
             for m in answers
@@ -134,8 +136,32 @@ def _marks(t: Item, everything: list[Item], queries: list[Item], answers: list[I
         "UNASKED": bool(answers) and not queries,
         "IP_ID_COPIED": any(m["packet"]["ip_id"] in ids for m in answers),
         "TOO_FAST": len(before) >= 4 and 0 < _rtt(t) < min(before) / 4,
+        "ANSWER_TTL": bool(answers) and _is_unusual(t, everything),
     }
     return sum(MARK[name] for name, true in holds.items() if true)
+
+
+def _kinds(t: Item) -> list[int]:
+    return [names.address_kind(_mapped(m["addresses"][0])) for m in _real(t, True) if m["addresses"]]
+
+
+def _is_special(t: Item) -> bool:
+    return any(kind in SPECIAL for kind in _kinds(t))
+
+
+def _ttl(t: Item) -> int:
+    ttl: int = _real(t, True)[0]["packet"]["ttl"]
+    return ttl
+
+
+def _is_unusual(t: Item, everything: list[Item]) -> bool:
+    first = _real(t, True)[0]["packet"]["frame"]
+    others = [o for o in everything if o is not t and _resolver(o) == _resolver(t) and _real(o, True)]
+    others = [o for o in others if len({records(m) for m in _real(o, True)}) == 1]
+    ttls = [_ttl(o) for o in others if _real(o, True)[0]["packet"]["frame"] < first]
+    usual = max(ttls, key=ttls.count, default=0)
+    count = ttls.count(usual)
+    return count >= 4 and 2 * count >= len(ttls) and abs(usual - _ttl(t)) > 1 and ttls.count(_ttl(t)) * 4 <= count
 
 
 def _rtt(t: Item) -> int:
@@ -217,7 +243,22 @@ def _fill_headers(c: Any, t: Item, answers: list[Item], calm: list[Item]) -> Non
         for o in calm
     )
     kinds = [names.address_kind(_mapped(m["addresses"][0])) for m in answers if m["addresses"]]
-    c["special"], c["global_"] = sum(k in SPECIAL for k in kinds), kinds.count(1)
+    c["special"], c["ordinary"] = sum(k in SPECIAL for k in kinds), sum(k in ORDINARY for k in kinds)
+    c["authoritative"] = sum(bool(_real(o, True)[0]["flags"] & AA) for o in calm)
+    asked = [o for o in calm if o["messages"][0]["edns"] and not o["messages"][0]["answer"]]
+    c["edns_asked"], c["edns_answered"] = len(asked), sum(_real(o, True)[0]["edns"] for o in asked)
+    c["timed"] = sum(_rtt(o) > 0 for o in calm)
+    if mine:
+        usual = [o for o in calm if _ttl(o) == c["ttl_mode"]]
+        frames = [_real(o, True)[0]["packet"]["frame"] for o in usual]
+        at = mine[0]["packet"]["frame"]
+        c["ttl_mode_around"] = any(f < at for f in frames) + 2 * any(f > at for f in frames)
+        c["near_usual"] = sum(abs(_time(o) - _time(t)) <= 120 * SECOND for o in usual)
+
+
+def _time(t: Item) -> int:
+    time_ns: int = t["messages"][0]["packet"]["time_ns"]
+    return time_ns
 
 
 def _fill_addresses(c: Any, t: Item, calm: list[Item], everywhere: list[Item]) -> None:
@@ -235,3 +276,6 @@ def _fill_addresses(c: Any, t: Item, calm: list[Item], everywhere: list[Item]) -
     far = [o for o in same if _resolver(o) != _resolver(t)]
     c["other_resolver_agrees"] = sum(bool(addresses(o) & addresses(t)) for o in far)
     c["other_resolver_differs"] = len(far) - int(c["other_resolver_agrees"])
+    plain = [o for o in same if any(names.address_kind(_mapped(r)) in ORDINARY for r in _real(o, True)[0]["addresses"])]
+    c["name_ordinary"] = len(plain)
+    c["other_resolver_ordinary"] = sum(_resolver(o) != _resolver(t) for o in plain)

@@ -6,10 +6,18 @@ innocent: a query that the client sent twice, or that the network doubled on its
 it becomes a proof only where one of the two cannot be that resolver's: another IP TTL than all its other answers, the
 query's own IP ID, an IP ID off its counter, other header flags than it ever sets (`answer_alien`).
 
-A lone answer is judged by contrast: a private address for a public name says something only where this resolver gives
-the same client public ones otherwise, or where unrelated names get the same one.  Split-horizon resolvers on private
-addresses, filters chosen by the user (0.0.0.0) and documentation networks are the look-alikes.  Which of several
-answers is forged is told by the same signs; where no sign tells them apart, no frame is named.
+A lone answer is judged by contrast, in three respects of which two must speak:
+
+* its content: a private, loopback or reserved address for a public name from a resolver on a public address that gives
+  others otherwise; no address for a name that has some; one address for names that have others otherwise;
+* its way: from a distance (IP TTL) that this resolver never has, before and after it and for other names at the time.
+  A distance from which any answer came that another distance confirmed is a second server of that address;
+* its time: sooner than the fastest of many answers of this resolver.  A cache is never faster than the path to it, but
+  the other answers may all have come from beyond it: so time counts only beside one of the other two.
+
+Split-horizon resolvers on private addresses, filters chosen by the user (0.0.0.0, NXDOMAIN from its own distance),
+captive portals (all names, and no ordinary answer before) and documentation networks are the look-alikes.  Which of
+several answers is forged is told by the same signs; where no sign tells them apart, no frame is named.
 """
 
 from __future__ import annotations
@@ -17,17 +25,19 @@ from __future__ import annotations
 import numpy as np
 
 from tamperscope.fingerprint import (
+    ADDR_DOCUMENTATION,
     ADDR_GLOBAL,
-    ADDR_LOOPBACK,
-    ADDR_PRIVATE,
+    ADDR_UNSPECIFIED,
     CONTEXT,
     GENUINE,
     INJECTED,
+    MARK_ANSWER_TTL,
     MARK_ANSWERS_DIFFER,
     MARK_IP_ID_COPIED,
     MARK_SPECIAL_ADDRESS,
     MARK_TOO_FAST,
     MARK_WRONG_TYPE,
+    MSG_CUT,
     MSG_EDNS,
     Fingerprinter,
     Observation,
@@ -42,8 +52,12 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 BASELINE = 3  # other answers of the resolver that make a habit
+FLOOR = 8  # other answers, of which one will have come straight from the resolver's cache
+NAMES = 2  # other names that are sent to one address, and have others otherwise
+BURST = MS // 5  # between two answers that no two round trips can tell apart
 TYPE_A, TYPE_AAAA = 1, 28
-RECURSION_AVAILABLE = 0x0080
+NXDOMAIN = 3
+AUTHORITATIVE, TRUNCATED, RECURSION_AVAILABLE = 0x0400, 0x0200, 0x0080
 COUNTER_GAP = 4096  # IP IDs between two answers of a resolver whose counter is believed
 
 
@@ -53,6 +67,7 @@ class DnsForgery(Fingerprinter):
     mechanism = "dns_forgery"
     unit = "transaction"
     marks = MARK_ANSWERS_DIFFER | MARK_SPECIAL_ADDRESS | MARK_WRONG_TYPE | MARK_IP_ID_COPIED | MARK_TOO_FAST
+    marks |= MARK_ANSWER_TTL
 
     def examine(self, candidates: Transactions) -> list[Observation]:
         """Facts of one transaction; what needs a baseline of the resolver is in `compare`."""
@@ -62,7 +77,7 @@ class DnsForgery(Fingerprinter):
     def compare(self, candidates: Transactions, context: Array) -> list[Observation]:
         """Signs that need the resolver's other answers."""
         look = Answers(candidates, context)
-        return [*look.signs(), *look.addresses(), look.named(), look.genuine(), look.habit()]
+        return [*look.signs(), *look.addresses(), look.named(), look.genuine(), *look.against()]
 
 
 class Answers:
@@ -71,17 +86,24 @@ class Answers:
     def __init__(self, c: Transactions, context: Array) -> None:
         self.c, self.m, self.context = c, c.message, context
         self.answer = c.is_answer
+        self.alone = c.count(self.answer) == 1
         self.public = global_address(c.transaction["server"])
+        self.ordinary = self.answer & np.isin(self.m["address_kind"], (ADDR_GLOBAL, ADDR_DOCUMENTATION))
+        self.special = self._special()
+        self.denied = self._denied()
         self.ttl_odd = self._ttl_odd()
         self.copied = self._copied()
         self.id_odd = self._id_odd()
         self.flags_odd = self._flags_odd()
+        self.habit_odd = self._habit_odd()
+        self.one_address = self._one_address()
         self.fast = self._fast()
-        self.special = self._special()
         self.score = (
             2 * self.copied.astype(np.int64)
             + 2 * self.ttl_odd
             + 2 * self.special
+            + self.denied
+            + self.one_address
             + self.id_odd
             + self.flags_odd
             + self.fast
@@ -99,7 +121,7 @@ class Answers:
         c = self.c
         best = c.spread(c.smallest(self.score, self.answer, 0))
         worst = c.spread(c.largest(self.score, self.answer, 0))
-        alone = c.spread(c.count(self.answer) == 1)
+        alone = c.spread(self.alone)
         last = np.maximum(c.spread(c.last(self.answer)), 0)
         nearer = c.spread(self.two_senders) & (best == worst) & (self.m["ttl"] != self.m["ttl"][last])
         out: Array = self.answer & (((self.score > 0) & ((self.score > best) | alone)) | nearer)
@@ -109,21 +131,28 @@ class Answers:
         """More answers than queries, from distances that differ by more than a hop: bool, shape (n,)."""
         c = self.c
         low, high = (f(self.m["ttl"], self.answer, 0) for f in (c.smallest, c.largest))
-        more = (c.transaction["answers"] > c.transaction["queries"]) & (c.transaction["queries"] > 0)
-        return more & (high - low > 1)
+        return (c.transaction["answers"] > c.transaction["queries"]) & (high - low > 1)
 
     def _baseline(self) -> Array:
         return self.c.spread(self.context["answered"] >= BASELINE)
 
     def _ttl_odd(self) -> Array:
-        """IP TTL other than the resolver's common one, which nearly all its answers have."""
-        steady = self.context["ttl_mode_count"] * 10 >= self.context["answered"] * 9
-        usual = self.c.spread(self.context["ttl_mode"]).astype(np.int64)
+        """
+        IP TTL other than the resolver's usual one, and no answer from there that another distance confirms.
+
+        Beside another answer to the question it is enough that nearly all answers have the usual one.  A lone answer
+        may be one of many: its distance must be rare, and the usual one seen before, after and at the time.
+        """
+        c, about = self.c, self.context
+        steady = about["ttl_mode_count"] * 10 >= about["answered"] * 9
+        rare = (about["ttl_count"] * 4 <= about["ttl_mode_count"]) & (about["ttl_mode_count"] * 2 >= about["answered"])
+        at_the_time = (about["ttl_mode_around"] == 3) & (about["near_usual"] >= BASELINE)
+        usual = c.spread(about["ttl_mode"]).astype(np.int64)
         off = np.abs(self.m["ttl"].astype(np.int64) - usual) > 1
-        rare = self.c.spread(self.context["ttl_count"] <= 1)
-        out: Array = (
-            self.answer & self._baseline() & self.c.spread(steady) & off & (rare | (self.c.before(self.answer) > 0))
-        )
+        later = c.before(self.answer) > 0  # the context knows the first one's distance
+        strange = np.where(self.alone, rare & at_the_time, steady & (about["ttl_count"] <= 1))
+        strange = c.spread(strange & (about["ttl_vouched"] == 0))
+        out: Array = self.answer & self._baseline() & off & np.where(later, c.spread(steady), strange)
         return out
 
     def _copied(self) -> Array:
@@ -152,18 +181,55 @@ class Answers:
         )
         return out
 
+    def _habit_odd(self) -> Array:
+        """Authority claimed, or EDNS left out, as nearly none of the resolver's other answers do."""
+        c, about = self.c, self.context
+        claims = self._baseline() & c.spread(about["authoritative"] * 20 <= about["answered"])
+        claims &= self.m["flags"] & AUTHORITATIVE != 0
+        asked = c.any(c.is_query & (self.m["what"] & MSG_EDNS != 0)) & (about["edns_asked"] >= BASELINE)
+        omits = c.spread(asked & (about["edns_answered"] * 10 >= about["edns_asked"] * 9))
+        omits &= self.m["what"] & (MSG_EDNS | MSG_CUT) == 0
+        out: Array = self.answer & (claims | omits)
+        return out
+
     def _fast(self) -> Array:
-        """Under half of the shortest time in which the resolver answered anything else."""
-        floor = self.c.spread(self.context["min_rtt_ns"])
-        took = self.m["time_ns"] - self.c.spread(self.c.transaction["query_ns"])
-        asked = self.c.spread(self.c.transaction["query_ns"] > 0)
-        out: Array = self.answer & asked & self._baseline() & (took * 2 < floor) & (floor - took > 2 * MS)
+        """
+        Sooner than the resolver answered anything else, and strange in another respect.
+
+        Under half of the shortest time; under three quarters of it where that was measured often.
+        """
+        c, about = self.c, self.context
+        floor = c.spread(about["min_rtt_ns"])
+        took = self.m["time_ns"] - c.spread(c.transaction["query_ns"])
+        asked = c.spread(c.transaction["query_ns"] > 0)
+        sooner = (took * 2 < floor) | ((took * 4 < floor * 3) & c.spread(about["timed"] >= FLOOR))
+        strange = self.ttl_odd | self.special | self.flags_odd | c.spread(~self.alone)
+        out: Array = self.answer & asked & self._baseline() & sooner & (floor - took > 2 * MS) & strange
         return out
 
     def _special(self) -> Array:
-        """A private or loopback address from a resolver on a public one."""
+        """A private, loopback or reserved address from a resolver on a public one."""
         kind = self.m["address_kind"]
-        out: Array = self.answer & ((kind == ADDR_PRIVATE) | (kind == ADDR_LOOPBACK)) & self.c.spread(self.public)
+        bogus = (kind > ADDR_GLOBAL) & ~np.isin(kind, (ADDR_UNSPECIFIED, ADDR_DOCUMENTATION))
+        out: Array = self.answer & bogus & self.c.spread(self.public)
+        return out
+
+    def _denied(self) -> Array:
+        """No such name, no such record or 0.0.0.0, where the same question got addresses at other times."""
+        c, m = self.c, self.m
+        kind, rcode = c.spread(c.transaction["type"]), m["rcode"]
+        whole = m["what"] & MSG_CUT == 0
+        empty = (rcode == 0) & (m["counts"][:, 1] == 0) & (m["first_type"] == 0) & (m["flags"] & TRUNCATED == 0) & whole
+        none = (rcode == NXDOMAIN) | empty | (m["address_kind"] == ADDR_UNSPECIFIED)
+        has = c.spread((self.context["name_ordinary"] > 0) | c.any(self.ordinary))
+        out: Array = self.answer & ((kind == TYPE_A) | (kind == TYPE_AAAA)) & none & has
+        return out
+
+    def _one_address(self) -> Array:
+        """An address to which several names are sent that get others at other times, this one among them."""
+        about = self.context
+        shared = (about["address_contested"] >= NAMES) & (about["address_contested_here"] > 0)
+        out: Array = self.ordinary & self.c.spread(shared & self.alone)
         return out
 
     # ------------------------------------------------------------ observations
@@ -183,12 +249,23 @@ class Answers:
         alien = c.any(self.forged & (self.ttl_odd | self.copied | self.flags_odd))
         values = {"answers": c.transaction["answers"].astype(np.int64)}
         both = conflict & more & asked
+        burst = self.two_senders & c.any(differs & self._in_burst())
         return [
             c.observe("answer_alien", conflict & more & alien, self.answer, CONTEXT, values),
             c.observe("answers_disagree", both & ~alien, self.answer, CONTEXT, values),
+            c.observe("answers_disagree_unasked", conflict & ~asked & ~alien, self.answer, CONTEXT, values),
             c.observe("answers_of_two_senders", both & ~alien & self.two_senders, self.answer, CONTEXT),
+            c.observe("answers_in_burst", burst, self.answer, CONTEXT),
             c.observe("answers_disagree_repeated", conflict & ~more, self.answer, CONTEXT, values),
         ]
+
+    def _in_burst(self) -> Array:
+        """Right behind another answer, from another distance."""
+        before = np.maximum(self.c.latest(self.answer), 0)
+        m = self.m
+        close = (self.c.before(self.answer) > 0) & (m["time_ns"] - m["time_ns"][before] <= BURST)
+        out: Array = close & (np.abs(m["ttl"].astype(np.int64) - m["ttl"][before]) > 1)
+        return out
 
     def signs(self) -> list[Observation]:
         """One observation a sign, of the answers that would be named."""
@@ -200,6 +277,7 @@ class Answers:
             c.observe("answer_echo_ip_id", c.any(forged & self.copied), forged & self.copied, CONTEXT),
             c.observe("answer_ip_id", c.any(forged & self.id_odd & ~self.copied), forged & self.id_odd, CONTEXT),
             c.observe("answer_flags", c.any(forged & self.flags_odd), forged & self.flags_odd, CONTEXT),
+            c.observe("answer_habit", c.any(forged & self.habit_odd), forged & self.habit_odd, CONTEXT),
             c.observe("answer_before_rtt", c.any(forged & self.fast), forged & self.fast, CONTEXT),
             c.observe("answer_ttl_of_no_stack", c.any(strange), strange, CONTEXT),
         ]
@@ -210,13 +288,14 @@ class Answers:
         return ((ttl > 64) & (ttl < 88)) | ((ttl > 128) & (ttl < 215))
 
     def addresses(self) -> list[Observation]:
-        """A private or loopback address, and what this resolver gives otherwise."""
+        """An address that cannot be the name's, or none, and what was given otherwise."""
         c = self.c
+        about = self.context
         given = c.any(self.forged & self.special)
-        contrast = (
-            given & (self.context["global_"] >= BASELINE) & (self.context["special"] * 3 <= self.context["global_"])
-        )
-        shared = given & (self.context["address_names"] >= 1)
+        contrast = given & (about["ordinary"] >= BASELINE) & (about["special"] * 3 <= about["ordinary"])
+        other_times = about["name_ordinary"] + c.count(self.ordinary)
+        shared = given & (about["address_names"] >= 1)
+        denies, one = self.forged & self.denied, self.forged & self.one_address
         wrong = (c.transaction["type"] == TYPE_A) | (c.transaction["type"] == TYPE_AAAA)
         other = (
             self.answer
@@ -227,9 +306,12 @@ class Answers:
         wrong &= c.any(other & np.isin(self.m["first_type"], (TYPE_A, TYPE_AAAA)))
         frames = self.forged & self.special
         return [
-            c.observe("answer_private_contrast", contrast, frames, CONTEXT, {"global": self.context["global_"]}),
+            c.observe("answer_private_contrast", contrast, frames, CONTEXT, {"ordinary": about["ordinary"]}),
             c.observe("answer_private", given & ~contrast, frames, CONTEXT),
-            c.observe("many_names_one_address", shared, frames, CONTEXT, {"names": self.context["address_names"]}),
+            c.observe("name_public_otherwise", given & (other_times > 0), frames, CONTEXT, {"times": other_times}),
+            c.observe("answer_denies", c.any(denies), denies, CONTEXT, {"times": other_times}),
+            c.observe("many_names_one_address", shared, frames, CONTEXT, {"names": about["address_names"]}),
+            c.observe("one_address_instead", c.any(one), one, CONTEXT, {"names": about["address_contested"]}),
             c.observe("answer_wrong_type", wrong, other, CONTEXT),
         ]
 
@@ -242,10 +324,19 @@ class Answers:
         rival = self.answer & ~self.forged & self.c.spread(self.c.any(self.forged))
         return self.c.observe("answer_rival", self.c.any(rival), rival, GENUINE)
 
-    def habit(self) -> Observation:
-        """Against: the name gets this answer from other resolvers, too."""
-        agrees = (self.context["other_resolver_agrees"] > 0) & (self.context["other_resolver_differs"] == 0)
-        return self.c.observe("other_resolvers_agree", agrees & (self.c.count(self.answer) == 1), None, CONTEXT)
+    def against(self) -> list[Observation]:
+        """What an innocent sender explains: its owner, the site's own device, a second server of the address."""
+        c, about = self.c, self.context
+        agrees = (about["other_resolver_agrees"] > 0) & (about["other_resolver_differs"] == 0) & self.alone
+        near = self.special & self.ttl_odd & ~self.copied & np.isin(self.m["ttl"], (63, 64, 127, 128, 254, 255))
+        own = self.alone & c.any(near) & (about["name_ordinary"] == 0)
+        content = self.special | self.denied | self.one_address | self.copied
+        other = self.alone & c.any(self.forged) & ~c.any(content)
+        return [
+            c.observe("other_resolvers_agree", agrees, None, CONTEXT),
+            c.observe("answer_from_next_hop", own, near, CONTEXT),
+            c.observe("answer_itself_ordinary", other, None, CONTEXT),
+        ]
 
 
 def global_address(address: Array) -> Array:

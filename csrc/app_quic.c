@@ -341,7 +341,7 @@ static bool keep(struct tscope_scan *s, struct flow *f, uint64_t at, struct curs
     f->stream->quic->bytes += length;
     if (f->stream->quic->bytes > MAX_CRYPTO)
         return false;
-    if (at < MAX_HELLO && length && !stream_insert(s, f, (uint32_t)at, data.at, length))
+    if (at < MAX_HELLO && length && !stream_insert(s, f, f->stream, (uint32_t)at, data.at, length))
         return false;
     t->grew |= bytes_there(f->stream) > before;
     return true;

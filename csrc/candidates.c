@@ -23,6 +23,8 @@ static void free_rows(struct tscope_batch *b)
     mem_free(b->packets);
     mem_free(b->flows);
     mem_free(b->flow_context);
+    mem_free(b->answers);
+    mem_free(b->answer_context);
     mem_free(b->trace);
     mem_free(b->transactions);
     mem_free(b->transaction_context);
@@ -60,7 +62,7 @@ struct part {
     size_t bytes;
 };
 
-enum { PARTS = 6 };
+enum { PARTS = 7 };
 
 static void parts_of(struct tscope_batch *b, struct part parts[PARTS])
 {
@@ -70,6 +72,7 @@ static void parts_of(struct tscope_batch *b, struct part parts[PARTS])
     parts[3] = (struct part){(void **)&b->transaction_context, b->n_transactions * sizeof *b->transaction_context};
     parts[4] = (struct part){(void **)&b->messages, b->n_messages * sizeof *b->messages};
     parts[5] = (struct part){(void **)&b->text, b->n_text};
+    parts[6] = (struct part){(void **)&b->answers, b->n_flows * sizeof *b->answers};
 }
 
 static bool open_spill(struct candidates *c)
@@ -226,11 +229,16 @@ bool candidates_flow(struct tscope_scan *s, const struct tscope_flow *row, const
     if (!chunk)
         return false;
     struct tscope_batch *b = &chunk->batch;
+    const struct kept_answer *a = answer_of(f);
+    struct tscope_answer answer = a ? a->row : (struct tscope_answer){0};
     uint32_t name_offset;
     if (!reserve((void **)&b->flows, &chunk->room_flows, b->n_flows, 1, sizeof *b->flows) ||
+        !reserve((void **)&b->answers, &chunk->room_answers, b->n_flows, 1, sizeof *b->answers) ||
         !reserve((void **)&b->trace, &chunk->room_trace, b->n_trace, f->trace_count, sizeof *b->trace) ||
-        !add_text(chunk, f->name, f->name_length, &name_offset))
+        !add_text(chunk, f->name, f->name_length, &name_offset) ||
+        !add_text(chunk, a ? a->text : NULL, a ? answer_text(a) : 0, &answer.text_offset))
         return false;
+    b->answers[b->n_flows] = answer;
     if (f->trace_count)
         trace_copy(&s->traces, f, b->trace + b->n_trace);
     struct tscope_flow *out = &b->flows[b->n_flows++];
@@ -238,7 +246,8 @@ bool candidates_flow(struct tscope_scan *s, const struct tscope_flow *row, const
     out->name_offset = name_offset;
     out->trace_offset = (uint32_t)b->n_trace;
     b->n_trace += f->trace_count;
-    grew(&s->candidates, chunk, sizeof *row + f->trace_count * sizeof *b->trace + f->name_length);
+    size_t text = f->name_length + (a ? answer_text(a) : 0);
+    grew(&s->candidates, chunk, sizeof *row + sizeof answer + f->trace_count * sizeof *b->trace + text);
     return true;
 }
 
@@ -280,10 +289,13 @@ static bool add_context(struct tscope_scan *s, struct tscope_batch *b)
     static const uint8_t no_text[1];
     const uint8_t *text = b->text ? b->text : no_text; /* NULL where no candidate of the batch has a name */
     b->flow_context = mem_new(b->n_flows, sizeof *b->flow_context);
-    if (!b->flow_context)
+    b->answer_context = mem_new(b->n_flows, sizeof *b->answer_context);
+    if (!b->flow_context || !b->answer_context)
         return false;
-    for (size_t i = 0; i < b->n_flows; i++)
+    for (size_t i = 0; i < b->n_flows; i++) {
         context_of_flow(s, &b->flows[i], text, &b->flow_context[i]);
+        context_of_answer(s, &b->flows[i], &b->answers[i], text, &b->answer_context[i]);
+    }
     for (size_t i = 0; i < b->n_transactions; i++) {
         const struct tscope_transaction *t = &b->transactions[i];
         const struct tscope_message *m = t->message_count ? b->messages + t->message_offset : NULL;

@@ -188,7 +188,7 @@ void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const ui
     v->reached += fate == FATE_REACHED;
     v->reset += fate == FATE_RESET;
     widen(&v->rst_ttl_min, &v->rst_ttl_max, rst_ttl, rst_ttl);
-    if (row->marks)                                    /* what may be forged is no baseline */
+    if (row->marks & ~(uint32_t)TSCOPE_MARK_ISSUER_PRIVATE)   /* what may be forged is no baseline */
         return;
     widen(&v->ttl_min, &v->ttl_max, row->ttl_min[1], row->ttl_max[1]);
     if (row->rtt_server_ns > 0 && (v->min_rtt_ns < 0 || row->rtt_server_ns < v->min_rtt_ns))

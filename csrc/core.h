@@ -219,5 +219,7 @@ const char *selftest_http(void);
 const char *selftest_dns(void);
 const char *selftest_crypto(void);
 const char *selftest_quic(void);
+const char *selftest_response(void);
+const char *selftest_tls_server(void);
 
 #endif

@@ -162,6 +162,13 @@ static bool grow_output(struct output *o, size_t text)
         o->flows = flows;
         o->room_flows = room;
     }
+    if (o->room_answers < o->room_flows) {
+        struct tscope_answer *answers = mem_resize(o->answers, o->room_flows, sizeof *answers);
+        if (!answers)
+            return false;
+        o->answers = answers;
+        o->room_answers = o->room_flows;
+    }
     while (o->n_text + text > o->room_text) {
         size_t room = o->room_text ? 2 * o->room_text : 4096;
         uint8_t *bytes = mem_resize(o->text, room, 1);
@@ -176,10 +183,16 @@ static bool grow_output(struct output *o, size_t text)
 static void emit(struct tscope_scan *s, const struct tscope_flow *row, const struct flow *f)
 {
     struct output *o = &s->output;
-    if (!grow_output(o, f->name_length)) {
+    const struct kept_answer *a = answer_of(f);
+    size_t words = a ? answer_text(a) : 0;
+    if (!grow_output(o, f->name_length + words)) {
         out_of_memory(s);
         return;
     }
+    struct tscope_answer *answer = &o->answers[o->n_flows];
+    memset(answer, 0, sizeof *answer);
+    if (a)
+        *answer = a->row;
     struct tscope_flow *out = &o->flows[o->n_flows++];
     *out = *row;
     out->trace_count = 0;
@@ -187,12 +200,17 @@ static void emit(struct tscope_scan *s, const struct tscope_flow *row, const str
     if (f->name_length)
         memcpy(o->text + o->n_text, f->name, f->name_length);
     o->n_text += f->name_length;
+    answer->text_offset = (uint32_t)o->n_text;
+    if (words)
+        memcpy(o->text + o->n_text, a->text, words);
+    o->n_text += words;
 }
 
 void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
 {
     struct tscope_flow row;
     const struct side *client = &f->side[f->client], *server = &f->side[!f->client];
+    answer_settle(s, f);
     f->marks |= last_marks(f, client, server);
     f->facts |= last_facts(f, client, server, final_by);
     bool candidate = (s->options.emit & TSCOPE_CANDIDATES) && (f->marks & s->options.flow_marks);

@@ -43,7 +43,7 @@ void flows_end(struct tscope_scan *s)
     for (uint32_t i = 0; i < t->all.used; i++) {
         struct flow *f = flow_at(t, i);
         if (f->head.link.filed) {
-            stream_end(s, f);
+            answer_end(s, f);
             mem_free(f->name);
         }
     }
@@ -216,7 +216,7 @@ static void judge(struct tscope_scan *s, uint32_t item, unsigned final_by)
 
 static void free_flow(struct tscope_scan *s, struct flow *f)
 {
-    stream_end(s, f);
+    answer_end(s, f);
     mem_free(f->name);
     trace_release(&s->traces, f);
     pool_give(&s->flows.all, f->index);

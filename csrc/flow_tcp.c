@@ -200,9 +200,12 @@ static bool is_telling(struct flow *f, struct side *self, const struct side *oth
 static void release_when_well(struct tscope_scan *s, struct flow *f)
 {
     unsigned flags = f->side[0].flags | f->side[1].flags;
+    answer_settle(s, f);
     if (f->marks || f->answer_ns == TSCOPE_NO_NS || (flags & TSCOPE_RST) || ((flags & TSCOPE_FIN) && !f->closed))
         return;
     trace_release(&s->traces, f);
+    if (!(s->options.emit & TSCOPE_FLOWS))
+        answer_end(s, f);
     f->side[0].traced = f->side[1].traced = false;
     f->side[0].traced_bits = f->side[1].traced_bits = 0;
     f->facts |= TSCOPE_FACT_TRACE_RELEASED;
@@ -356,10 +359,16 @@ static unsigned take_client_payload(struct tscope_scan *s, struct flow *f, const
     return what;
 }
 
-static void take_server_payload(struct flow *f, const struct packet *p, unsigned what)
+static void take_server_payload(struct tscope_scan *s, struct flow *f, const struct packet *p, unsigned what)
 {
-    if (f->trigger && f->answer_ns == TSCOPE_NO_NS && !(what & TSCOPE_WHAT_KEEP_ALIVE))
+    if (!f->trigger || (what & TSCOPE_WHAT_KEEP_ALIVE))
+        return;
+    if (f->answer_ns == TSCOPE_NO_NS) {
         f->answer_ns = p->time_ns;
+        answer_begin(s, f, p);
+    } else if (answer_of(f)) {
+        answer_more(s, f, p);
+    }
 }
 
 /* ---------------------------------------------------------------- copies */
@@ -446,7 +455,7 @@ static bool take_segment(struct tscope_scan *s, struct flow *f, struct side *sel
     if (p->payload_length && p->from == f->client)
         what = take_client_payload(s, f, self, p, what);
     else if (p->payload_length)
-        take_server_payload(f, p, what);
+        take_server_payload(s, f, p, what);
     take_ack(f, self, other, p);
     if (self->resets)
         flow_mark(s, f, TSCOPE_MARK_SENDS_AFTER_RST);

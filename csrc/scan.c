@@ -56,6 +56,8 @@ int tscope_new(const struct tscope_options *options, struct tscope_scan **scan)
         code = transactions_init(s);
     if (!code)
         code = context_init(s);
+    if (!code)
+        code = context_answers_init(s);
     if (code) {
         tscope_free(s);
         return code;
@@ -73,10 +75,12 @@ void tscope_free(struct tscope_scan *s)
     traces_end(&s->traces);
     transactions_end(s);
     context_end(s);
+    context_answers_end(s);
     candidates_end(&s->candidates);
     fragments_end(s);
     mem_free(s->output.packets);
     mem_free(s->output.flows);
+    mem_free(s->output.answers);
     mem_free(s->output.text);
     mem_free(s->output.frames);
     mem_free(s->buffer);
@@ -480,11 +484,13 @@ int tscope_take(struct tscope_scan *s, uint32_t kind, struct tscope_batch **batc
     } else {
         out->flows = o->flows;
         out->n_flows = o->n_flows;
+        out->answers = o->answers;
         out->text = o->text;
         out->n_text = o->n_text;
         o->flows = NULL;
+        o->answers = NULL;
         o->text = NULL;
-        o->n_flows = o->n_text = o->room_flows = o->room_text = 0;
+        o->n_flows = o->n_text = o->room_flows = o->room_answers = o->room_text = 0;
     }
     *batch = out;
     return TSCOPE_OK;
@@ -498,7 +504,7 @@ void tscope_summarize(const struct tscope_scan *s, struct tscope_summary *summar
     summary->candidates = s->candidates.count;
     summary->evicted_flows = s->flows.evicted;
     summary->evicted_transactions = s->transactions.evicted;
-    summary->evicted_context = context_evicted(s);
+    summary->evicted_context = context_evicted(s) + context_answers_evicted(s);
     summary->datagrams_incomplete += s->fragments.datagrams.count;
     summary->container = s->reader.container;
     summary->n_interfaces = s->reader.n_interfaces;

@@ -2,6 +2,7 @@
 #ifndef TSCOPE_SCAN_H
 #define TSCOPE_SCAN_H
 
+#include "answer.h"
 #include "core.h"
 #include "pool.h"
 #include "quic.h"
@@ -73,6 +74,17 @@ struct stream {
     uint32_t line;                /* of http_request */
     uint32_t n_parts;
     struct stream_part parts[MAX_PARTS];
+};
+
+/* ---------------------------------------------------------------- answers (answer.c) */
+
+/* What is kept of a server's answer.  Workload: made for each flow that is answered, and given back with its trace. */
+struct kept_answer {
+    struct stream *stream;        /* its bytes, while they do not say enough */
+    uint32_t seq;                 /* of its first byte */
+    uint32_t digest, length;      /* of its first packet's payload */
+    struct tscope_answer row;
+    uint8_t text[];               /* the words */
 };
 
 /* ---------------------------------------------------------------- flows (flow_*.c) */
@@ -181,7 +193,10 @@ struct flow {
     int64_t trigger_ns;
     uint64_t trigger_frame;
     uint8_t *name;
-    struct stream *stream;
+    union {
+        struct stream *stream;    /* the client's first bytes, until name_state is NAME_DONE */
+        struct kept_answer *answer;    /* from then on what the server said first */
+    };
 };
 _Static_assert(offsetof(struct flow, rare) == 256 && sizeof(struct flow) == 384, "four cache lines, and two");
 
@@ -208,7 +223,7 @@ struct chunk {
     struct tscope_batch batch;
     uint64_t spilled_at;          /* offset in the spill file, where `spilled` */
     size_t bytes;
-    size_t room_flows, room_trace, room_transactions, room_messages, room_text;
+    size_t room_flows, room_answers, room_trace, room_transactions, room_messages, room_text;
     bool spilled;
 };
 
@@ -237,6 +252,11 @@ struct context {
     } dns;
 };
 
+/* What answers of other flows show (context_answers.c). */
+struct answer_tables {
+    struct table pages, near, names, issuers, servers;
+};
+
 /* ---------------------------------------------------------------- DNS transactions (transactions.c) */
 
 struct transactions {
@@ -258,9 +278,10 @@ struct fragments {
 struct output {
     struct tscope_packet *packets;
     struct tscope_flow *flows;
+    struct tscope_answer *answers;
     uint8_t *text;
     uint8_t *frames;
-    size_t n_packets, n_flows, n_text, n_frames, room_flows, room_text, room_frames;
+    size_t n_packets, n_flows, n_text, n_frames, room_flows, room_answers, room_text, room_frames;
 };
 
 struct tscope_scan {
@@ -280,7 +301,9 @@ struct tscope_scan {
     struct packet group[GROUP];
     uint64_t starts[GROUP];       /* where their records begin in the input */
     const uint8_t *data[GROUP];   /* and their captured bytes, until the group is taken */
+    struct answer_tables answers;
     struct dns_message dns;       /* scratch */
+    struct said said;             /* scratch */
     struct hello hello;           /* scratch */
     struct quic quic;             /* scratch */
     uint8_t scratch[MAX_HELLO];
@@ -360,10 +383,34 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by);
 /* Client payload while the name is wanted. */
 void stream_take(struct tscope_scan *s, struct flow *f, const struct packet *p);
 void stream_end(struct tscope_scan *s, struct flow *f);
-/* Bytes for a place in f->stream; false: no memory, or too many holes. */
-bool stream_insert(struct tscope_scan *s, struct flow *f, uint32_t at, const uint8_t *bytes, uint32_t length);
+/* Bytes for a place in a flow's stream; false: no memory, or too many holes. */
+bool stream_insert(struct tscope_scan *s, struct flow *f, struct stream *st, uint32_t at, const uint8_t *bytes,
+                   uint32_t length);
+/* How many bytes are there from the beginning on. */
+static inline uint32_t stream_there(const struct stream *st)
+{
+    return st->n_parts && st->parts[0].from == 0 ? st->parts[0].to : 0;
+}
+void stream_free(struct tscope_scan *s, struct stream *st);
 /* s->hello is what this end sent: the flow's client, trigger and name. */
 void stream_found(struct tscope_scan *s, struct flow *f, unsigned from_end, unsigned trigger);
+
+/* answer.c */
+/* The server's first payload after the trigger, before flow_tcp takes note of it; and its later payload. */
+void answer_begin(struct tscope_scan *s, struct flow *f, const struct packet *p);
+void answer_more(struct tscope_scan *s, struct flow *f, const struct packet *p);
+/* No more of it will come: what is there is all. */
+void answer_settle(struct tscope_scan *s, struct flow *f);
+void answer_end(struct tscope_scan *s, struct flow *f);
+
+/* context_answers.c */
+int context_answers_init(struct tscope_scan *s);
+void context_answers_end(struct tscope_scan *s);
+uint64_t context_answers_evicted(const struct tscope_scan *s);
+/* An answer was read, of the flow's name. */
+void context_answer_read(struct tscope_scan *s, const struct flow *f, int64_t time_ns);
+void context_of_answer(const struct tscope_scan *s, const struct tscope_flow *row, const struct tscope_answer *a,
+                       const uint8_t *text, struct tscope_answer_context *out);
 
 /* app_quic.c */
 /* A UDP datagram while the name is wanted: what it is for the trace (TSCOPE_WHAT_TRIGGER or 0). */
@@ -422,6 +469,18 @@ void fragments_take(struct tscope_scan *s, struct packet *p);
 void candidates_init(struct candidates *c);
 void candidates_end(struct candidates *c);
 bool candidates_flow(struct tscope_scan *s, const struct tscope_flow *row, const struct flow *f);
+/* What is kept of a flow's answer; NULL: nothing. */
+static inline const struct kept_answer *answer_of(const struct flow *f)
+{
+    return f->name_state == NAME_DONE ? f->answer : NULL;
+}
+static inline size_t answer_text(const struct kept_answer *a)
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < ANSWER_WORDS; i++)
+        n += a->row.word_length[i];
+    return n;
+}
 bool candidates_transaction(struct tscope_scan *s, const struct tscope_transaction *row,
                             const struct tscope_message *messages, const uint8_t *name, int32_t id_before,
                             int32_t id_after);

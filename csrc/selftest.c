@@ -103,7 +103,8 @@ const char *selftest_dns(void)
 const char *tscope_selftest(void)
 {
     const char *(*const tests[])(void) = {selftest_cursor, selftest_table, selftest_tls,  selftest_http,
-                                          selftest_dns,    selftest_crypto, selftest_quic};
+                                          selftest_dns,    selftest_crypto, selftest_quic, selftest_response,
+                                          selftest_tls_server};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         const char *failed = tests[i]();
         if (failed)

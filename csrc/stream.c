@@ -1,4 +1,4 @@
-/* The first bytes of a client's stream, put in order until they give a name.
+/* The first bytes of a stream, put in order: a client's until they give a name, a server's in answer.c.
  *
  * Nearly every hello or request comes whole in the first segment, and is read where it lies.  Only where it does not, a
  * buffer is made: of at most MAX_HELLO bytes, with the holes that out-of-order segments leave.  Bytes seen first stay;
@@ -8,14 +8,19 @@
 
 enum { FIRST_ROOM = 4096, STREAM_BUDGET = 64 << 20 };
 
+void stream_free(struct tscope_scan *s, struct stream *st)
+{
+    if (!st)
+        return;
+    s->stream_bytes -= st->room;
+    mem_free(st->data);
+    mem_free(st->quic);
+    mem_free(st);
+}
+
 void stream_end(struct tscope_scan *s, struct flow *f)
 {
-    if (!f->stream)
-        return;
-    s->stream_bytes -= f->stream->room;
-    mem_free(f->stream->data);
-    mem_free(f->stream->quic);
-    mem_free(f->stream);
+    stream_free(s, f->stream);
     f->stream = NULL;
 }
 
@@ -146,9 +151,9 @@ static void copy_new(struct flow *f, struct stream *st, uint32_t at, const uint8
     memcpy(st->data + at + done, bytes + done, length - done);
 }
 
-bool stream_insert(struct tscope_scan *s, struct flow *f, uint32_t at, const uint8_t *bytes, uint32_t length)
+bool stream_insert(struct tscope_scan *s, struct flow *f, struct stream *st, uint32_t at, const uint8_t *bytes,
+                   uint32_t length)
 {
-    struct stream *st = f->stream;
     if (at >= MAX_HELLO)
         return true;                                   /* beyond what is looked at */
     length = length < MAX_HELLO - at ? length : MAX_HELLO - at;
@@ -164,11 +169,11 @@ static void take_into_buffer(struct tscope_scan *s, struct flow *f, const struct
     int32_t at = serial_minus(p->seq, f->trigger_seq);
     if (at < 0)
         return;
-    if (!stream_insert(s, f, (uint32_t)at, p->payload, p->payload_have)) {
+    if (!stream_insert(s, f, st, (uint32_t)at, p->payload, p->payload_have)) {
         give_up(s, f, p->from);
         return;
     }
-    uint32_t there = st->parts[0].from == 0 ? st->parts[0].to : 0;
+    uint32_t there = stream_there(st);
     if (there < st->wanted || !there)
         return;
     enum parsed result = parse(s, f, p->from, st->data, there, &st->wanted, &st->line);

@@ -181,7 +181,16 @@ enum tscope_flow_mark {
     TSCOPE_MARK_SYN_UNANSWERED = 1 << 10,
     TSCOPE_MARK_RST_PAYLOAD = 1 << 11,    /* a reset that carries data */
     TSCOPE_MARK_RST_FLAGS = 1 << 12,      /* a reset with PSH, FIN, SYN or reserved bits */
-    TSCOPE_MARK_RST_IP_ID = 1 << 13       /* a reset whose IP ID equals that of the packet it answers (other than 0) */
+    TSCOPE_MARK_RST_IP_ID = 1 << 13,      /* a reset whose IP ID equals that of the packet it answers (other than 0) */
+    /* Of the answer: the server's first payload after a hello or request. */
+    TSCOPE_MARK_ANSWER_UNLIKE = 1 << 16,  /* its TTL is that of none of the server's packets before it */
+    TSCOPE_MARK_ANSWER_TOO_EARLY = 1 << 17, /* it comes in under half of the handshake's RTT */
+    TSCOPE_MARK_ANSWER_CONFLICT = 1 << 18,/* a later packet has other bytes for its place in the stream */
+    TSCOPE_MARK_ANSWER_FIN = 1 << 19,     /* its first packet is the server's last: FIN */
+    TSCOPE_MARK_ANSWER_PAGE = 1 << 20,    /* a page of a kind that filters send: HTML without a head, a redirect to an
+                                             address or another site, status 403 or 451, a frame or refresh */
+    TSCOPE_MARK_ANSWER_PLAIN = 1 << 21,   /* HTTP, or HTML alone, in answer to a ClientHello */
+    TSCOPE_MARK_ISSUER_PRIVATE = 1 << 22  /* a certificate whose issuer is no public authority that the core knows */
 };
 
 /* Facts about how far a flow can be judged at all. */
@@ -326,6 +335,71 @@ struct tscope_flow_context {
     uint8_t server_ttl_max;
     uint8_t server_rst_ttl_min;           /* over resets that answer no trigger (closed port, after FIN) */
     uint8_t server_rst_ttl_max;
+};
+
+/* ---------------------------------------------------------------- answers */
+
+enum tscope_answer_kind {
+    TSCOPE_ANSWER_NONE = 0,               /* none, or not looked at: see struct tscope_answer */
+    TSCOPE_ANSWER_HTTP = 1, TSCOPE_ANSWER_HTML = 2, TSCOPE_ANSWER_TLS = 3, TSCOPE_ANSWER_TLS_ALERT = 4,
+    TSCOPE_ANSWER_OTHER = 5
+};
+
+enum tscope_answer_what {
+    TSCOPE_ANSWER_CERTIFICATE = 1 << 0,   /* the names in the server's certificate were read */
+    TSCOPE_ANSWER_SELF_SIGNED = 1 << 1,   /* its issuer and its subject are one */
+    TSCOPE_ANSWER_PUBLIC = 1 << 2,        /* its issuer calls itself what a public authority is called */
+    TSCOPE_ANSWER_FOR_NAME = 1 << 3,      /* it is for the name that the client asked for */
+    TSCOPE_ANSWER_ELSEWHERE = 1 << 4,     /* a redirect to another site, or to an address that is not the server's */
+    TSCOPE_ANSWER_CUT = 1 << 5            /* its end was not seen: what is missing is unknown, not absent */
+};
+
+/* What a server said first after a hello or request: read from at most 8 KiB, until it is known.  Of an unmarked flow it is
+ * let go with the trace.  A certificate is in the clear before TLS 1.3 only, and not where a session is taken up again.
+ * The words stand in the batch's text one after another.  HTTP, HTML: Location, Server, title, the page's first 256 bytes
+ * from its first tag on; TLS: the issuer's common name and organisation, the subject's common name and organisation. */
+struct tscope_answer {
+    uint64_t frame;               /* of its first packet; 0: none */
+    uint64_t conflict_frame;      /* first later packet with other bytes for its place; 0: none */
+    uint64_t page;                /* digest that a page has for whatever name it is given; 0: no page */
+    uint64_t issuer;              /* digest of the issuer's names; 0: not seen */
+    int64_t not_before;           /* of the certificate, seconds since the epoch; 0: not seen */
+    int64_t not_after;
+    uint32_t text_offset;
+    uint32_t body_length;         /* as its Content-Length says; 0xffffffff: it does not */
+    uint32_t extensions;          /* digest of the ServerHello's extensions, in order */
+    uint16_t word_length[4];
+    uint16_t status;              /* HTTP */
+    uint16_t version;             /* TLS, as negotiated */
+    uint16_t cipher;
+    uint8_t kind;
+    uint8_t what;
+    uint8_t alert_level;
+    uint8_t alert;
+    uint8_t reserved[2];
+};
+
+/* What the rest of the capture says about a candidate flow's answer; the candidate itself is not counted, and counts of
+ * different names and servers are about right.  Names of one issuer: the first 16 are looked at. */
+struct tscope_answer_context {
+    uint32_t page_names;                  /* other names that this page was the answer for */
+    uint32_t page_servers;                /* other servers' addresses that it came from */
+    uint32_t near_client_same;            /* near, same client: other requests answered with this page */
+    uint32_t near_client_others;          /* ... with other pages */
+    uint32_t name_others;                 /* same name: requests answered with other pages, whole capture */
+    uint32_t name_issuer_same;            /* same name: other certificates of this issuer */
+    uint32_t name_issuer_others;          /* ... of other issuers */
+    uint32_t name_issuer_public;          /* of these, of public authorities */
+    uint32_t name_tls_1_3;                /* same name: flows that negotiated TLS 1.3, with certificates unseen */
+    uint32_t issuer_names;                /* names that this issuer certifies */
+    uint32_t issuer_sites;                /* different last two labels among these */
+    uint32_t issuer_contested;            /* names that another issuer certifies, too */
+    uint32_t issuer_contested_sites;
+    uint32_t contested_public;            /* of these, those where a public authority is the other */
+    uint32_t contested_before;            /* of these, those where this issuer was seen before the others only */
+    uint32_t contested_after;             /* ... after the others only */
+    uint32_t server_tls;                  /* this server and port: flows answered with TLS */
+    uint32_t server_plain;                /* ... with HTTP, or HTML alone */
 };
 
 /* ---------------------------------------------------------------- DNS transactions */
@@ -484,12 +558,14 @@ struct tscope_transaction_context {
 /* FRAMES goes with PACKETS: their batches hold the captured bytes, too. */
 enum tscope_kind { TSCOPE_PACKETS = 1, TSCOPE_FLOWS = 2, TSCOPE_CANDIDATES = 4, TSCOPE_FRAMES = 8 };
 
-/* Rows that left the scan together.  PACKETS: packets.  FLOWS: flows and text.  CANDIDATES: all the others; context
- * rows stand parallel to flows and transactions. */
+/* Rows that left the scan together.  PACKETS: packets.  FLOWS: flows, answers and text.  CANDIDATES: all the others;
+ * answers and context rows stand parallel to flows and transactions. */
 struct tscope_batch {
     struct tscope_packet *packets;
     struct tscope_flow *flows;
     struct tscope_flow_context *flow_context;
+    struct tscope_answer *answers;
+    struct tscope_answer_context *answer_context;
     struct tscope_trace *trace;
     struct tscope_transaction *transactions;
     struct tscope_transaction_context *transaction_context;

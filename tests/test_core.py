@@ -23,7 +23,8 @@ from hostile.build import ACK, HANDSHAKE, PSH, RST, Record, Segment
 from tamperscope import core
 
 TABLES = (
-    "packet", "flow", "flow_context", "trace", "transaction", "transaction_context", "message", "notice", "summary",
+    "packet", "flow", "flow_context", "answer", "answer_context", "trace", "transaction", "transaction_context",
+    "message", "notice", "summary",
 )  # fmt: skip
 DATA = DEMO.read_bytes()
 

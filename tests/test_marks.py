@@ -15,6 +15,7 @@ FLAGS = ["FIN", "SYN", "RST", "PSH", "ACK"]
 PREFIXES = {
     "MARK_": ("tscope_flow_mark", "tscope_transaction_mark"), "FACT_": ("tscope_flow_fact",),
     "WHAT_": ("tscope_trace_what",), "MSG_": ("tscope_message_what",), "STAGE_": ("tscope_stage",),
+    "ANSWER_": ("tscope_answer_kind", "tscope_answer_what"),
     "ADDR_": ("tscope_address_kind",), "TRIGGER_": ("tscope_trigger",), "": ("tscope_tcp_flag",),
 }  # fmt: skip
 

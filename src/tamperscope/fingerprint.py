@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tamperscope.core import dtype
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +44,13 @@ MARK_UNANSWERED = 1 << 6
 MARK_TRIGGER_UNACKED = 1 << 7
 MARK_RST_FLAGS = 1 << 12
 MARK_RST_IP_ID = 1 << 13
+MARK_ANSWER_UNLIKE = 1 << 16
+MARK_ANSWER_TOO_EARLY = 1 << 17
+MARK_ANSWER_CONFLICT = 1 << 18
+MARK_ANSWER_FIN = 1 << 19
+MARK_ANSWER_PAGE = 1 << 20
+MARK_ANSWER_PLAIN = 1 << 21
+MARK_ISSUER_PRIVATE = 1 << 22
 MARK_ANSWERED_TWICE = 1 << 0
 MARK_ANSWERS_DIFFER = 1 << 1
 MARK_UNANSWERED_QUERY = 1 << 2
@@ -62,6 +71,16 @@ WHAT_REFERENCE = 1 << 4
 WHAT_DUPLICATE = 1 << 7
 WHAT_ICMP = 1 << 8
 TRIGGER_TLS_HELLO = 1
+TRIGGER_HTTP_REQUEST = 2
+ANSWER_HTTP, ANSWER_HTML, ANSWER_TLS, ANSWER_TLS_ALERT, ANSWER_OTHER = 1, 2, 3, 4, 5
+ANSWER_CERTIFICATE = 1 << 0
+ANSWER_SELF_SIGNED = 1 << 1
+ANSWER_PUBLIC = 1 << 2
+ANSWER_FOR_NAME = 1 << 3
+ANSWER_ELSEWHERE = 1 << 4
+ANSWER_CUT = 1 << 5
+WORD_LOCATION, WORD_SERVER, WORD_TITLE, WORD_PAGE = 0, 1, 2, 3  # of HTTP and HTML
+WORD_ISSUER, WORD_ISSUER_ORGANISATION, WORD_SUBJECT, WORD_SUBJECT_ORGANISATION = 0, 1, 2, 3  # of TLS
 STAGE_DNS, STAGE_SYN, STAGE_HANDSHAKE, STAGE_AFTER_NAME, STAGE_AFTER_REQUEST, STAGE_TRANSFER = 1, 2, 3, 4, 5, 6
 MSG_CUT = 1 << 1
 MSG_DUPLICATE = 1 << 5
@@ -241,16 +260,41 @@ class Candidates(Columns):
 
     flow: rows of ``tscope_flow``, shape (n,); trace: rows of ``tscope_trace``, all flows' one after another;
     ``trace[offsets[i]:offsets[i + 1]]`` are those of flow i, ``owner`` says to which flow a row belongs;
-    context: rows of ``tscope_flow_context``, shape (n,).
+    context: rows of ``tscope_flow_context``, shape (n,); answer, answer_context: rows of ``tscope_answer`` and
+    ``tscope_answer_context``, shape (n,): what the server said first, and what others were told.
     Bool columns over the trace: is_packet (no copy of another frame, no ICMP error, no REFERENCE row), is_reset,
     is_plain (a packet that is no reset), from_server.
     """
 
     unit = "flow"
 
-    def __init__(self, flow: Array, trace: Array, context: Array, text: bytes) -> None:
+    def __init__(
+        self,
+        flow: Array,
+        trace: Array,
+        context: Array,
+        text: bytes,
+        answer: Array | None = None,
+        answer_context: Array | None = None,
+    ) -> None:
         super().__init__(flow, trace, flow["trace_offset"], flow["trace_count"], context, text)
+        self.answer: Array = np.zeros(self.n, dtype("tscope_answer")) if answer is None else answer
+        self.answer_context: Array = (
+            np.zeros(self.n, dtype("tscope_answer_context")) if answer_context is None else answer_context
+        )
         self._ready()
+
+    def select(self, mask: Array) -> Any:
+        """As in `Columns`."""
+        chosen = super().select(mask)
+        chosen.answer, chosen.answer_context = self.answer[mask], self.answer_context[mask]
+        return chosen
+
+    def word(self, index: int, which: int) -> bytes:
+        """A word of one candidate's answer: `WORD_LOCATION` ...; empty without it."""
+        lengths = self.answer["word_length"][index].tolist()
+        start = int(self.answer["text_offset"][index]) + sum(lengths[:which])
+        return self.text[start : start + lengths[which]]
 
     def _ready(self) -> None:
         self.flow, self.trace = self.units, self.rows

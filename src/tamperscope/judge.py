@@ -86,6 +86,8 @@ def tables(batch: core.Batch) -> dict[str, Any]:
             batch.table("trace", "tscope_trace", "n_trace"),
             batch.table("flow_context", "tscope_flow_context", "n_flows"),
             text,
+            batch.table("answers", "tscope_answer", "n_flows"),
+            batch.table("answer_context", "tscope_answer_context", "n_flows"),
         ),
         "transaction": Transactions(
             batch.table("transactions", "tscope_transaction", "n_transactions"),

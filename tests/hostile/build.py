@@ -166,6 +166,50 @@ def tls_records(message: bytes, size: int = 16384, kind: int = 22) -> bytes:
     return b"".join(struct.pack("!BHH", kind, 0x0301, len(part)) + part for part in parts)
 
 
+def handshake(kind: int, body: bytes) -> bytes:
+    """A TLS handshake message."""
+    return bytes((kind,)) + len(body).to_bytes(3, "big") + body
+
+
+def server_hello(version: int = 0x0303, cipher: int = 0xC02F) -> bytes:
+    """A ServerHello; from TLS 1.3 on with supported_versions."""
+    chosen = struct.pack("!HHH", 43, 2, version) if version > 0x0303 else b"\xff\1\0\1\0"
+    fixed = b"\3\3" + bytes(32) + b"\0" + cipher.to_bytes(2, "big") + b"\0"
+    return handshake(2, fixed + struct.pack("!H", len(chosen)) + chosen)
+
+
+def der(tag: int, *parts: bytes) -> bytes:
+    """A value in DER."""
+    body = b"".join(parts)
+    size = len(body).to_bytes(max(1, (len(body).bit_length() + 7) // 8), "big")
+    return bytes((tag,)) + (size if len(body) < 128 else bytes((0x80 | len(size),)) + size) + body
+
+
+def der_name(common: str, organisation: str = "") -> bytes:
+    """A Name of organisation and common name."""
+    fields = ((10, organisation), (3, common))
+    pairs = [der(0x30, der(6, bytes((0x55, 4, kind))), der(0x0C, text.encode())) for kind, text in fields if text]
+    return der(0x30, *(der(0x31, pair) for pair in pairs))
+
+
+def certificate(
+    subject: str = "a.example",
+    issuer: tuple[str, str] = ("Box CA", "Box"),
+    names: Sequence[str] = (),
+    years: tuple[int, int] = (24, 25),
+) -> bytes:
+    """A Certificate message with one certificate that no key belongs to."""
+    algorithm = der(0x30, der(6, b"\x2a\x03"))
+    times = [der(0x17, f"{year}0120190200Z".encode()) for year in years]
+    others = der(0x30, *(der(0x82, name.encode()) for name in names))
+    extensions = der(0xA3, der(0x30, der(0x30, der(6, b"\x55\x1d\x11"), der(4, others)))) if names else b""
+    owner = der_name(subject), der(0x30, algorithm, der(3, b"\0" + bytes(270)))
+    head = der(0xA0, der(2, b"\2")), der(2, b"\5"), algorithm, der_name(*issuer), der(0x30, *times)
+    whole = der(0x30, der(0x30, *head, *owner, extensions), algorithm, der(3, b"\0" + bytes(64)))
+    one = len(whole).to_bytes(3, "big") + whole
+    return handshake(11, len(one).to_bytes(3, "big") + one)
+
+
 def request(host: str = "a.example", path: str = "/x", head: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\r\nAccept: */*\r\nHost: {host}\r\n{head}\r\n".encode()
 

@@ -104,7 +104,16 @@ def _take(one: core.Core, packets: list[bytes], flows: list[bytes], names: list[
         table, text = plain(batch.table("flows", "tscope_flow", "n_flows")), batch.text
         names += [text[a : a + n] for a, n in zip(table["name_offset"], table["name_length"], strict=True)]
         table["name_offset"] = 0
-        flows.append(table.tobytes())
+        answers = plain(batch.table("answers", "tscope_answer", "n_flows"))
+        names += [_words(batch, answer) for answer in answers]
+        flows += [table.tobytes(), answers.tobytes()]
+
+
+def _words(batch: core.Batch, answer: Any) -> bytes:
+    """The words of an answer, whose place is then forgotten."""
+    start = int(answer["text_offset"])
+    answer["text_offset"] = 0
+    return batch.text[start : start + int(answer["word_length"].sum())]
 
 
 def _candidates(one: core.Core) -> list[bytes]:
@@ -114,11 +123,14 @@ def _candidates(one: core.Core) -> list[bytes]:
         flows = plain(batch.table("flows", "tscope_flow", "n_flows"))
         context = plain(batch.table("flow_context", "tscope_flow_context", "n_flows"))
         trace = plain(batch.table("trace", "tscope_trace", "n_trace"))
-        for row, about in zip(flows, context, strict=True):
+        answers = plain(batch.table("answers", "tscope_answer", "n_flows"))
+        told = plain(batch.table("answer_context", "tscope_answer_context", "n_flows"))
+        for row, about, answer, others in zip(flows, context, answers, told, strict=True):
             start, count = int(row["trace_offset"]), int(row["trace_count"])
             name = batch.text[int(row["name_offset"]) :][: int(row["name_length"])]
             row["trace_offset"] = row["name_offset"] = 0
             out += [row.tobytes(), about.tobytes(), trace[start : start + count].tobytes(), name]
+            out += [_words(batch, answer), answer.tobytes(), others.tobytes()]
         asked = plain(batch.table("transactions", "tscope_transaction", "n_transactions"))
         context = plain(batch.table("transaction_context", "tscope_transaction_context", "n_transactions"))
         messages = plain(batch.table("messages", "tscope_message", "n_messages"))

@@ -92,6 +92,16 @@ def _said(*parts: bytes, port: int = 443, order: tuple[int, ...] | None = None) 
     return build.conversation(segments, ports=(40000, port))
 
 
+def _told(*parts: bytes, said: bytes, port: int = 443, order: tuple[int, ...] | None = None) -> list[Record]:
+    """A connection in which the server says these parts in segments of their own, sent in this order."""
+    places = [1 + sum(map(len, parts[:n])) for n in range(len(parts))]
+    sent = [Segment(1, PSH | ACK, parts[n], seq=places[n]) for n in order or range(len(parts))]
+    return build.conversation([*HANDSHAKE, Segment(0, PSH | ACK, said), *sent, Segment(0, ACK)], ports=(40000, port))
+
+
+FLIGHT = build.tls_records(build.server_hello() + build.certificate(names=("a.example",)), size=300)
+PAGE = b"HTTP/1.1 302 Found\r\nServer: x\r\nLocation: http://192.0.2.9/deny?u=a.example\r\n\r\n<html><title>No</title>"
+
 LONG = build.tls_records(build.client_hello("long.example", padding=40))
 TINY = build.tls_records(build.client_hello("b.example"), size=1)
 ASKED = build.request("c.example", head="Cookie: d\r\n")
@@ -104,6 +114,11 @@ STREAMS: dict[str, list[Record]] = {
     "hello in one-byte records": _said(TINY[:250], TINY[250:]),
     "request in two segments": _said(ASKED[:30], ASKED[30:], port=80),
     "question": build.question(),
+    "certificate": _told(FLIGHT, said=HELLO),
+    "certificate from behind": _told(FLIGHT[:60], FLIGHT[60:90], FLIGHT[90:], said=HELLO, order=(2, 1, 0)),
+    "alert": _told(b"\x15\3\3\0\2\2\x28", said=HELLO),
+    "page in two segments": _told(PAGE[:40], PAGE[40:], said=build.request("c.example"), port=80),
+    "page without a head": _told(b"<html><title>No</title></html>", said=build.request("c.example"), port=80),
 }
 NAMES = {
     "hello": b"a.example",
@@ -112,4 +127,9 @@ NAMES = {
     "hello in one-byte records": b"b.example",
     "request in two segments": b"c.example",
     "question": b"a.example",
+    "certificate": b"a.example",
+    "certificate from behind": b"a.example",
+    "alert": b"a.example",
+    "page in two segments": b"c.example",
+    "page without a head": b"c.example",
 }

@@ -215,7 +215,7 @@ static void end_stream(struct tscope_scan *s, struct flow *f)
 
 void answer_settle(struct tscope_scan *s, struct flow *f)
 {
-    const struct kept_answer *a = answer_of(f);
+    const struct kept_answer *a = kept_answer_of(f);
     if (!a || !a->stream)
         return;
     struct stream *st = a->stream;

@@ -229,7 +229,7 @@ bool candidates_flow(struct tscope_scan *s, const struct tscope_flow *row, const
     if (!chunk)
         return false;
     struct tscope_batch *b = &chunk->batch;
-    const struct kept_answer *a = answer_of(f);
+    const struct kept_answer *a = kept_answer_of(f);
     struct tscope_answer answer = a ? a->row : (struct tscope_answer){0};
     uint32_t name_offset;
     if (!reserve((void **)&b->flows, &chunk->room_flows, b->n_flows, 1, sizeof *b->flows) ||

@@ -183,7 +183,7 @@ static bool grow_output(struct output *o, size_t text)
 static void emit(struct tscope_scan *s, const struct tscope_flow *row, const struct flow *f)
 {
     struct output *o = &s->output;
-    const struct kept_answer *a = answer_of(f);
+    const struct kept_answer *a = kept_answer_of(f);
     size_t words = a ? answer_text(a) : 0;
     if (!grow_output(o, f->name_length + words)) {
         out_of_memory(s);

@@ -366,7 +366,7 @@ static void take_server_payload(struct tscope_scan *s, struct flow *f, const str
     if (f->answer_ns == TSCOPE_NO_NS) {
         f->answer_ns = p->time_ns;
         answer_begin(s, f, p);
-    } else if (answer_of(f)) {
+    } else if (kept_answer_of(f)) {
         answer_more(s, f, p);
     }
 }

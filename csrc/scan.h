@@ -470,7 +470,7 @@ void candidates_init(struct candidates *c);
 void candidates_end(struct candidates *c);
 bool candidates_flow(struct tscope_scan *s, const struct tscope_flow *row, const struct flow *f);
 /* What is kept of a flow's answer; NULL: nothing. */
-static inline const struct kept_answer *answer_of(const struct flow *f)
+static inline const struct kept_answer *kept_answer_of(const struct flow *f)
 {
     return f->name_state == NAME_DONE ? f->answer : NULL;
 }

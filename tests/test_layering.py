@@ -13,7 +13,7 @@ import tamperscope
 PACKAGE = pathlib.Path(tamperscope.__file__).parent
 ORDER = (
     "errors", "model", "answer", "catalogue", "pcapng", "core", "marks", "flows", "notices", "inflate", "iterables",
-    "source", "frame", "capture", "fingerprint", "fingerprinters", "weigh", "judge", "scan", "explain", "report",
+    "source", "frame", "capture", "fingerprint", "fingerprinters", "weigh", "judge", "scan", "explain", "report", "spool",
     "console", "arguments", "commands", "cli",
 )  # fmt: skip
 # Its one job is to import names when they are used, wherever they stand.

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Protocol
 
+    from tamperscope.commands.evidence import EvidenceFile
     from tamperscope.model import Summary
 
     class Scan(Protocol):
@@ -70,6 +71,8 @@ A CAPTURE is a pcap or pcapng file, plain or compressed; a folder, which is
 searched for captures; or - for standard input.
 
   -r FILE          a capture, as with tcpdump; may be repeated
+  -w FILE          write the flows with findings to this pcapng file, with a
+                   comment on each packet that tells something
   -c N             stop after N frames of each capture
   --json           JSON Lines for programs: findings, notices, then a summary
   --flows          also every flow: a record each with --json, else a table
@@ -86,6 +89,7 @@ examples:
   pcap-scan evening.pcapng.gz
   pcap-scan --json captures/ | jq 'select(.type == "finding")'
   tcpdump -i eth0 -w - | pcap-scan -
+  pcap-scan -w evidence.pcapng evening.pcap; wireshark evidence.pcapng
   pcap-scan --check --json nightly.pcap > findings.jsonl
 
 exit status:
@@ -158,11 +162,14 @@ def entry() -> int:
 class _Options:
     """What the command line asks for."""
 
-    __slots__ = ("check", "flows", "json", "limit", "lines", "max_flows", "quiet", "show", "verbose", "words")
+    __slots__ = (
+        "check", "evidence", "flows", "json", "limit", "lines", "max_flows", "quiet", "show", "verbose", "words",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.words: list[str] = []  # captures, those of -r among them
         self.limit: int | None = None
+        self.evidence: str | None = None
         self.max_flows = 1 << 20
         self.json = self.flows = self.check = self.lines = self.quiet = self.verbose = False
         self.show: str | None = None
@@ -173,7 +180,7 @@ _FLAGS = {
     "-v": "verbose", "--verbose": "verbose", "-n": "", "-h": "help", "--help": "help", "-V": "version",
     "--version": "version",
 }  # fmt: skip
-_VALUES = {"-r": "words", "-c": "limit", "--max-flows": "max_flows"}
+_VALUES = {"-r": "words", "-c": "limit", "-w": "evidence", "--max-flows": "max_flows"}
 _MOST = {"-c": 10**18 - 1, "--max-flows": 1 << 30}
 
 
@@ -186,6 +193,8 @@ def _options(argv: list[str]) -> _Options:
         raise UsageError("no capture given (- is standard input)")
     if options.words.count("-") > 1:
         raise UsageError("standard input (-) can be read only once")
+    if options.evidence == "-":
+        raise UsageError("-w: standard output (-) has the findings; give a file")
     return options
 
 
@@ -193,7 +202,7 @@ def _options(argv: list[str]) -> _Options:
 
 
 def _run(options: _Options) -> int:
-    output = Output(options.lines)
+    output = Output(options.lines, go_on=options.evidence is not None)
     if options.show:
         output.write(HELP if options.show == "help" else f"pcap-scan {_version()}\n")
         output.flush()
@@ -208,6 +217,8 @@ def _run(options: _Options) -> int:
         # The reader of a pipe has seen enough: what is known by now decides the status.
     finally:
         signal_state.restore()
+        if run.evidence:
+            run.evidence.abandon()
     return run.status(signal_state.number)
 
 
@@ -217,6 +228,13 @@ class _Run:
     def __init__(self, options: _Options, output: Output) -> None:
         self.options = options
         self.output = output
+        self.evidence: EvidenceFile | None = None
+        if options.evidence is not None:
+            from tamperscope.commands.evidence import EvidenceFile, is_same
+
+            if any(is_same(options.evidence, word) for word in options.words if not os.path.isdir(word)):
+                raise UsageError(f"-w: {file(options.evidence)} is the capture itself")
+            self.evidence = EvidenceFile(options.evidence, options.quiet)
         self.sink: _Json | _Text = _Json(output) if options.json else _Text(output)
         self.read = self.failed = self.partial = 0
         self.found = False
@@ -227,15 +245,19 @@ class _Run:
             for capture in signal_state.watch(_walk(path)):
                 if isinstance(capture, CaptureError):
                     self._refused(capture)
-                else:
+                elif not (self.evidence and self.evidence.is_own(capture)):
                     self._one(capture, signal_state)
             if signal_state.number:
                 break
         self.output.flush()
+        if self.evidence:
+            self.evidence.finish()
 
     def status(self, signal_number: int) -> int:
         if signal_number:
             return 128 + signal_number
+        if self.evidence and self.evidence.failed:
+            return UNWRITTEN
         if self.failed and not self.read and not self.partial:
             return UNREADABLE
         if self.failed or self.partial:
@@ -247,8 +269,9 @@ class _Run:
 
         options = self.options
         try:
+            source = self.evidence.source(path) if self.evidence else path
             with signal_state:  # opening waits where the other end of a pipe has nothing to say yet
-                opened = scan(path, max_flows=options.max_flows, flows=options.flows, limit=options.limit)
+                opened = scan(source, max_flows=options.max_flows, flows=options.flows, limit=options.limit)
         except Interrupted:
             return
         except CaptureError as error:
@@ -274,6 +297,8 @@ class _Run:
             trouble.append(Notice("error", "internal", internal(error), capture=path))
         notices, summary = opened.notices + trouble, opened.summary
         opened.close()
+        if self.evidence:
+            self.evidence.write(path, summary.frames, self.options.max_flows)
         self._account(summary, notices)
         self._tell(path, notices)
         self.sink.end(summary, notices, bool(signal_state.number))
@@ -282,6 +307,8 @@ class _Run:
         for record in records:
             if isinstance(record, Finding):
                 self.found |= record.verdict in ("confirmed", "likely")
+                if self.evidence:
+                    self.evidence.note(record)
             self.sink.record(record)
 
     def _account(self, summary: Summary, notices: list[Notice]) -> None:

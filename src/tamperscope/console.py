@@ -100,9 +100,14 @@ class Unwritten(BaseException):
 
 
 class Output:
-    """Standard output, in chunks."""
+    """
+    Standard output, in chunks.
 
-    def __init__(self, lines: bool) -> None:
+    lines: write each at once; go_on: where the reader of a pipe has seen enough, the rest is dropped without a word,
+    since there is other work to finish.
+    """
+
+    def __init__(self, lines: bool, go_on: bool = False) -> None:
         stream = sys.stdout
         if stream is None:  # closed by the caller; file number 1 may be anything by now
             say("pcap-scan: standard output is closed; nothing was written")
@@ -113,6 +118,7 @@ class Output:
         self.is_unicode = self._encoding == "utf-8"
         self._is_terminal = stream.isatty()
         self._chunk = 0 if lines or self._is_terminal else CHUNK
+        self._go_on = go_on
         self._waiting: list[str] = []
         self._size = self._written = 0
 
@@ -127,8 +133,9 @@ class Output:
         try:
             self._put(text)
         except BrokenPipeError:
-            self._give_up()
-            raise Unwritten(OK) from None
+            self._give_up()  # what is written later goes nowhere
+            if not self._go_on:
+                raise Unwritten(OK) from None
         except (OSError, ValueError) as error:  # ValueError: closed file
             reason = getattr(error, "strerror", None) or str(error)
             say(f"pcap-scan: standard output: {reason.lower()} after {self._written} bytes; the rest is lost")

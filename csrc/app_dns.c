@@ -111,6 +111,22 @@ uint8_t address_kind(const uint8_t a[16])
     return b[0] == 0 || b[0] >= 240 ? TSCOPE_ADDR_RESERVED : TSCOPE_ADDR_GLOBAL;
 }
 
+bool is_local_name(const uint8_t *name, size_t length)
+{
+    /* RFC 6761, 6762, 7686, 8375, 9476; what home routers and offices use; the tree of addresses, much of which is
+     * private. */
+    static const char *const zones[] = {"local", "localhost", "invalid", "test", "onion", "alt", "internal", "arpa",
+                                        "lan", "home", "localdomain", "domain", "corp", "intranet", "private",
+                                        "workgroup"};
+    size_t at = length;
+    while (at && name[at - 1] != '.')
+        at--;
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++)
+        if (strlen(zones[i]) == length - at && !memcmp(name + at, zones[i], length - at))
+            return true;
+    return at == 0;
+}
+
 static void note_address(struct tscope_message *row, const uint8_t address[16], uint64_t digest)
 {
     if (row->n_addresses < 4)

@@ -319,6 +319,7 @@ int candidates_take(struct tscope_scan *s, struct tscope_batch **batch)
         return TSCOPE_E_SPILL;
     }
     context_settle(s);
+    context_dns_ready(s);
     if (!add_context(s, &chunk->batch)) {
         mem_free(out);
         return TSCOPE_E_MEMORY;

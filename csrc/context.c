@@ -142,7 +142,6 @@ void context_settle(struct tscope_scan *s)
     for (uint32_t i = 0; i < c->n_log; i++)
         count_near(s, &c->log[i]);
     c->n_log = 0;
-    context_dns_settle(s);
 }
 
 static void log_fate(struct tscope_scan *s, const struct fate_row *r)

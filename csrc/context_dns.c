@@ -6,8 +6,8 @@
 #include "memory.h"
 
 enum { RTT_BUCKETS = 40, TTL_VALUES = 4, RECENT = 8, CONTESTERS = 4, ENOUGH = 4 };
-enum { TYPE_A = 1, TYPE_AAAA = 28, RCODE_NXDOMAIN = 3, FLAG_AA = 0x0400, FLAG_TC = 0x0200, FLAG_RD = 0x0100,
-       FLAG_RA = 0x0080 };
+enum { TYPE_A = 1, TYPE_AAAA = 28, RCODE_SERVFAIL = 2, RCODE_NXDOMAIN = 3, RCODE_REFUSED = 5 };
+enum { FLAG_AA = 0x0400, FLAG_TC = 0x0200, FLAG_RD = 0x0100, FLAG_RA = 0x0080 };
 
 /* ---------------------------------------------------------------- entries */
 
@@ -63,6 +63,7 @@ struct dns_fate {
     int32_t stretch;
     uint16_t type;
     uint8_t fate, ttl;
+    /* Of a silent one the TTL's place has how often it was asked. */
 };
 enum { FATE_ANSWERED, FATE_LATE, FATE_SILENT, FATES, FATE_UNKNOWN = FATES, LOG_ROWS = 1 << 16 };
 
@@ -118,13 +119,20 @@ static struct near_key near_key(const struct dns_fate *r, enum near_kind kind, i
         memcpy(k.server, r->server, 16);
     if (kind == NEAR_PAIR)
         memcpy(k.client, r->client, 16);
-    if (kind == NEAR_NAME || kind == NEAR_NAME_HERE)
-        k.name = r->name;
-    if (kind == NEAR_NAME || kind == NEAR_NAME_HERE || kind == NEAR_TYPE)
+    if (kind == NEAR_TYPE)
         k.type = r->type;
+    if (kind == NEAR_NAME || kind == NEAR_NAME_HERE) {
+        k.name = r->name;
+        k.type = r->type == TYPE_AAAA ? TYPE_A : r->type;      /* clients ask both at once */
+    }
     if (kind == NEAR_TTL)
         k.ttl = r->ttl;
     return k;
+}
+
+static uint32_t weight_of(const struct dns_fate *r)
+{
+    return r->fate == FATE_SILENT ? r->ttl : 1;
 }
 
 void context_dns_settle(struct tscope_scan *s)
@@ -136,10 +144,38 @@ void context_dns_settle(struct tscope_scan *s)
             struct near_key key = near_key(r, (enum near_kind)kind, r->stretch);
             struct near *n = context_entry(&s->context.dns.near, &key, &made);
             if (n)
-                n->count[r->fate]++;
+                n->count[r->fate] += weight_of(r);
         }
     }
     s->context.dns.n_log = 0;
+}
+
+/* Clients repeat a lost question under another number as well: where a name was answered in the same stretch of time, its
+ * unanswered questions were lost, not ignored. */
+static void join_repeats(struct tscope_scan *s)
+{
+    struct table *t = &s->context.dns.near;
+    for (uint32_t i = table_oldest(t); i != TABLE_NONE; i = table_newer(t, i)) {
+        const struct near *here = table_at(t, i);
+        if (here->key.kind != NEAR_NAME_HERE || !(here->count[FATE_ANSWERED] + here->count[FATE_LATE]))
+            continue;
+        struct near_key key = {.kind = NEAR_RESOLVER, .stretch = here->key.stretch};
+        memcpy(key.server, here->key.server, 16);
+        uint32_t place = table_find(t, &key), n = here->count[FATE_SILENT];
+        struct near *all = place == TABLE_NONE ? NULL : table_at(t, place);
+        if (!all || all->count[FATE_SILENT] < n)
+            continue;
+        all->count[FATE_SILENT] -= n;
+        all->count[FATE_LATE] += n;
+    }
+}
+
+void context_dns_ready(struct tscope_scan *s)
+{
+    context_dns_settle(s);
+    if (!s->context.dns.joined)
+        join_repeats(s);
+    s->context.dns.joined = true;
 }
 
 /* What is no question to a recursive resolver, or was cut short by the capture's end, says nothing. */
@@ -148,7 +184,9 @@ static uint8_t fate_of(const struct tscope_transaction *t, const struct tscope_m
     const struct tscope_message *query = NULL, *answer = NULL;
     for (uint32_t i = 0; i < t->message_count && !answer; i++)
         *(m[i].is_answer ? &answer : &query) = &m[i];
-    if (!query || !(query->flags & FLAG_RD) || (answer && !(answer->flags & FLAG_RA)))
+    if (!query || !(query->flags & FLAG_RD))
+        return FATE_UNKNOWN;
+    if (answer && (!(answer->flags & FLAG_RA) || answer->rcode == RCODE_SERVFAIL || answer->rcode == RCODE_REFUSED))
         return FATE_UNKNOWN;
     if (!answer)
         return t->final_ns - query->time_ns < 3 * SECOND && t->queries < 2 ? FATE_UNKNOWN : FATE_SILENT;
@@ -159,7 +197,8 @@ static struct dns_fate fate_row(const struct tscope_transaction *t, const struct
                                 const struct tscope_message *a)
 {
     struct dns_fate r = {.name = name, .stretch = (int32_t)(t->first_ns / NEAR_NS), .type = t->type,
-                         .fate = fate_of(t, m), .ttl = a ? a->ttl : 0};
+                         .fate = fate_of(t, m),
+                         .ttl = a ? a->ttl : (uint8_t)(t->queries < UINT8_MAX ? t->queries : UINT8_MAX)};
     memcpy(r.server, t->server, 16);
     memcpy(r.client, t->client, 16);
     return r;
@@ -192,8 +231,8 @@ static void sum_near(const struct tscope_scan *s, const struct dns_fate *r, enum
         for (unsigned i = 0; n && i < FATES; i++)
             count[i] += n->count[i];
     }
-    if (r->fate != FATE_UNKNOWN)
-        count[r->fate] = context_without(count[r->fate], true);
+    if (r->fate != FATE_UNKNOWN)                       /* an eviction may have taken it already */
+        count[r->fate] -= count[r->fate] < weight_of(r) ? count[r->fate] : weight_of(r);
 }
 
 /* ---------------------------------------------------------------- habits of a resolver */
@@ -451,6 +490,13 @@ static void count_answer(struct resolver *r, const struct tscope_transaction *t,
         count_rtt(r, t->answer_ns - t->query_ns);
 }
 
+/* Asked of a resolver that answers others, and long enough ago. */
+static bool is_ignored(const struct resolver *r, const struct tscope_transaction *t, const struct tscope_message *m)
+{
+    bool asked = t->queries && t->message_count && (m[0].flags & FLAG_RD);
+    return r->answered && asked && !(t->facts & TSCOPE_TFACT_LOCAL_NAME) && t->final_ns - t->query_ns >= 3 * SECOND;
+}
+
 void context_transaction(struct tscope_scan *s, struct tscope_transaction *t, const struct tscope_message *m,
                          const uint8_t *name)
 {
@@ -463,6 +509,8 @@ void context_transaction(struct tscope_scan *s, struct tscope_transaction *t, co
         return;
     if (!a) {
         r->unanswered++;
+        if (is_ignored(r, t, m))
+            t->marks |= TSCOPE_MARK_IGNORED;
         return;
     }
     if (is_unusual(r, a->ttl))

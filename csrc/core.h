@@ -209,6 +209,8 @@ struct dns_message {
 /* False where it is no DNS message at all (too short for a header). */
 bool dns_parse(const uint8_t *data, size_t have, size_t length, struct dns_message *out);
 uint8_t address_kind(const uint8_t address[16]);
+/* Of one label, or of a zone for local use; presentation form, lower case. */
+bool is_local_name(const uint8_t *name, size_t length);
 
 /* ---------------------------------------------------------------- self-tests: NULL or what failed */
 

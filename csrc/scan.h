@@ -249,6 +249,7 @@ struct context {
         struct table resolvers, answers, addresses, near;
         struct dns_fate *log;     /* likewise of transactions */
         uint32_t n_log, room_log;
+        bool joined;
     } dns;
 };
 
@@ -444,6 +445,8 @@ int context_dns_init(struct tscope_scan *s);
 void context_dns_end(struct tscope_scan *s);
 uint64_t context_dns_evicted(const struct tscope_scan *s);
 void context_dns_settle(struct tscope_scan *s);
+/* Once all is seen, before the first look-up. */
+void context_dns_ready(struct tscope_scan *s);
 /* Which live transaction a resolver answered last: its successor's IP ID is told to it. */
 struct answered {
     uint64_t number;

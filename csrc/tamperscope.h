@@ -414,14 +414,17 @@ enum tscope_transaction_mark {
     TSCOPE_MARK_UNASKED = 1 << 6,         /* an answer without a query in the capture */
     TSCOPE_MARK_IP_ID_COPIED = 1 << 7,    /* answer with the query's own IP ID (other than 0) */
     TSCOPE_MARK_TOO_FAST = 1 << 8,        /* answered in under a quarter of the resolver's fastest time seen before */
-    TSCOPE_MARK_ANSWER_TTL = 1 << 9       /* answered from a distance (IP TTL) that is rare beside the resolver's usual
+    TSCOPE_MARK_ANSWER_TTL = 1 << 9,      /* answered from a distance (IP TTL) that is rare beside the resolver's usual
                                              one before */
+    TSCOPE_MARK_IGNORED = 1 << 10         /* a recursive question (RD), no LOCAL_NAME, unanswered for 3 s or more, of a
+                                             resolver that answered others before this was settled */
 };
 
 enum tscope_transaction_fact {
     TSCOPE_TFACT_CUT_BY_END = 1 << 0,
     TSCOPE_TFACT_MESSAGES_FULL = 1 << 1,  /* more messages than are kept */
-    TSCOPE_TFACT_TCP = 1 << 2
+    TSCOPE_TFACT_TCP = 1 << 2,
+    TSCOPE_TFACT_LOCAL_NAME = 1 << 3      /* one label, or of a zone for local use: no resolver need know it */
 };
 
 enum tscope_address_kind {
@@ -504,7 +507,9 @@ struct tscope_message {
 /* What the rest of the capture says about a candidate transaction's resolver and name.  The candidate itself is not
  * counted; transactions that were answered differently twice are counted apart and give no baseline.  An "ordinary"
  * address is global, or of a documentation network as laboratories use them.  "Near" is within about two minutes, of
- * recursive questions (RD) and answers (RA) only; "late" was answered only after a repeat of the question. */
+ * recursive questions (RD) and answers (RA) only; "late" was answered only after a repeat of the question, or not itself
+ * where the same question was at the time (near_late only); "silent" counts each repeat of a question.  For "near" A
+ * and AAAA are one type of a name. */
 struct tscope_transaction_context {
     int64_t min_rtt_ns;                   /* resolver: fastest first answer that bears no mark of haste; -1: none */
     int64_t median_rtt_ns;                /* resolver: about the median first answer (to a half octave) */

@@ -150,6 +150,8 @@ static void start(struct tscope_scan *s, struct live *l, const struct flow *f, c
     t->class_ = m->class_;
     t->protocol = p->protocol;
     t->ip_version = p->ip_version;
+    if (is_local_name(m->name, m->name_length))
+        t->facts |= TSCOPE_TFACT_LOCAL_NAME;
     l->id_before = l->id_after = -1;
     l->name = mem_new(m->name_length, 1);
     if (l->name) {

@@ -16,5 +16,5 @@ for _mark in (
     FLOW_MARKS |= constant("MARK_" + _mark)
 
 TRANSACTION_MARKS = 0
-for _mark in ("ANSWERS_DIFFER", "SPECIAL_ADDRESS", "WRONG_TYPE", "IP_ID_COPIED", "TOO_FAST", "ANSWER_TTL"):
+for _mark in ("ANSWERS_DIFFER", "SPECIAL_ADDRESS", "WRONG_TYPE", "IP_ID_COPIED", "TOO_FAST", "ANSWER_TTL", "IGNORED"):
     TRANSACTION_MARKS |= constant("MARK_" + _mark)

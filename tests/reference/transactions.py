@@ -24,6 +24,10 @@ SECOND = 10**9
 FLAGS = 0x0400 | 0x0200 | 0x0080 | 0x0020
 SPECIAL = (2, 3, 4, 5, 6, 7, 8)
 ORDINARY = (1, 9)
+LOCAL = {
+    "local", "localhost", "invalid", "test", "onion", "alt", "internal", "arpa", "lan", "home", "localdomain", "domain",
+    "corp", "intranet", "private", "workgroup",
+}  # fmt: skip
 AA = 0x0400
 Item = dict[str, Any]
 
@@ -115,6 +119,7 @@ def _row(t: Item, everything: list[Item], final: tuple[int, int, int]) -> Any:
     )
     row["client_ttl"] = queries[0]["packet"]["ttl"] if queries else 0
     t["conflict"] = len({(m["flags"] & 15, records(m), m["flags"] & FLAGS) for m in answers}) > 1
+    t["final"] = final
     row["marks"] = _marks(t, everything, queries, answers)
     return row
 
@@ -136,9 +141,16 @@ def _marks(t: Item, everything: list[Item], queries: list[Item], answers: list[I
         "UNASKED": bool(answers) and not queries,
         "IP_ID_COPIED": any(m["packet"]["ip_id"] in ids for m in answers),
         "TOO_FAST": len(before) >= 4 and 0 < _rtt(t) < min(before) / 4,
+        "IGNORED": bool(queries) and not answers and _is_ignored(t, queries, everything),
         "ANSWER_TTL": bool(answers) and _is_unusual(t, everything),
     }
     return sum(MARK[name] for name, true in holds.items() if true)
+
+
+def _is_ignored(t: Item, queries: list[Item], everything: list[Item]) -> bool:
+    answered = any(_resolver(o) == _resolver(t) and _real(o, True) and not o.get("conflict") for o in everything)
+    asked = queries[0]["flags"] & 0x0100 and "." in t["name"] and t["name"].rsplit(".")[-1] not in LOCAL
+    return bool(answered and asked and t["final"][2] - queries[0]["packet"]["time_ns"] >= 3 * SECOND)
 
 
 def _kinds(t: Item) -> list[int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tamperscope.fingerprinters.dns_drop import DnsDrop
 from tamperscope.fingerprinters.dns_forgery import DnsForgery
 from tamperscope.fingerprinters.rst_injection import RstInjection
 from tamperscope.fingerprinters.sni_drop import SniDrop
 
-ALL = (RstInjection, SniDrop, DnsForgery)
+ALL = (RstInjection, SniDrop, DnsForgery, DnsDrop)

@@ -55,6 +55,8 @@ _DROPPED = {
 WANTED = {
     "control": "other flows in the same minutes to compare with",
     "proof": "a fact that no look-alike makes",
+    "other_resolver": "what another resolver answers to this question",
+    "small_answer": "a question that allows a small answer only",
     "small_segment": "a lost segment that is small enough for any path",
     "trigger_that_reaches": "a request that was sent with enough hops",
     "more_time": "a longer capture",

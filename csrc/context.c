@@ -7,6 +7,8 @@
 
 /* ---------------------------------------------------------------- entries */
 
+enum { RST_TTLS = 4 };
+
 struct server_key {
     uint8_t address[16];
     uint16_t port;
@@ -17,7 +19,7 @@ struct server {
     struct server_key key;
     int64_t min_rtt_ns;
     uint32_t flows, reached, reset;
-    uint8_t ttl_min, ttl_max, rst_ttl_min, rst_ttl_max;
+    uint8_t ttl_min, ttl_max, rst_ttl[RST_TTLS];
 };
 
 enum near_kind { NEAR_SERVER = 1, NEAR_SERVER_NAME, NEAR_PAIR, NEAR_CLIENT, NAME_ANYWHERE };
@@ -32,10 +34,17 @@ struct near_key {
 
 struct near {
     struct near_key key;
-    uint32_t count[3];            /* by enum fate */
+    uint32_t count[4];            /* by enum fate; of them all, the disturbed ones under DISTURBED */
 };
 
 enum fate { FATE_REACHED, FATE_SILENT, FATE_RESET, FATE_UNKNOWN };
+enum { DISTURBED = 3, FATE_DISTURBED = 0x80 };
+
+/* A reset unlike its sender, too early, or followed by its sender's own packets. */
+enum {
+    ODD_MARKS = TSCOPE_MARK_RST_UNLIKE | TSCOPE_MARK_SENDS_AFTER_RST | TSCOPE_MARK_RST_TOO_EARLY | TSCOPE_MARK_RST_FLAGS |
+                TSCOPE_MARK_RST_IP_ID
+};
 
 _Static_assert(sizeof(struct server_key) == 24 && sizeof(struct near_key) == 56, "whole words");
 
@@ -94,7 +103,7 @@ struct fate_row {
     uint64_t name;
     int32_t stretch;
     uint16_t port;
-    uint8_t protocol, fate;
+    uint8_t protocol, fate;       /* enum fate, and FATE_DISTURBED */
 };
 _Static_assert(sizeof(struct fate_row) == 48, "no padding");
 enum { LOG_ROWS = 1 << 16 };
@@ -103,6 +112,8 @@ static struct fate_row fate_row(const struct tscope_flow *row, uint64_t name, en
 {
     struct fate_row r = {.name = name, .stretch = (int32_t)(row->trigger_ns / NEAR_NS), .port = row->server_port,
                          .protocol = row->protocol, .fate = (uint8_t)fate};
+    if (row->protocol == 6 && (fate == FATE_RESET || (row->marks & ODD_MARKS)))
+        r.fate |= FATE_DISTURBED;
     memcpy(r.server, row->server, 16);
     memcpy(r.client, row->client, 16);
     return r;
@@ -131,8 +142,10 @@ static void count_near(struct tscope_scan *s, const struct fate_row *r)
         bool made;
         struct near_key key = near_key(r, (enum near_kind)kind, kind == NAME_ANYWHERE ? 0 : r->stretch);
         struct near *n = context_entry(&s->context.near, &key, &made);
-        if (n)
-            n->count[r->fate]++;
+        if (!n)
+            continue;
+        n->count[r->fate & ~FATE_DISTURBED]++;
+        n->count[DISTURBED] += (r->fate & FATE_DISTURBED) != 0;
     }
 }
 
@@ -167,6 +180,15 @@ static struct server_key server_key(const struct tscope_flow *row)
     return k;
 }
 
+static void add_ttl(struct server *v, uint8_t ttl)
+{
+    for (unsigned i = 0; ttl && i < RST_TTLS; i++)
+        if (v->rst_ttl[i] == ttl || !v->rst_ttl[i]) {
+            v->rst_ttl[i] = ttl;
+            return;
+        }
+}
+
 void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *name, const uint8_t rst_ttl)
 {
     enum fate fate = fate_of(row);
@@ -186,7 +208,7 @@ void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const ui
     v->flows++;
     v->reached += fate == FATE_REACHED;
     v->reset += fate == FATE_RESET;
-    widen(&v->rst_ttl_min, &v->rst_ttl_max, rst_ttl, rst_ttl);
+    add_ttl(v, rst_ttl);
     if (row->marks & ~(uint32_t)TSCOPE_MARK_ISSUER_PRIVATE)   /* what may be forged is no baseline */
         return;
     widen(&v->ttl_min, &v->ttl_max, row->ttl_min[1], row->ttl_max[1]);
@@ -195,19 +217,22 @@ void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const ui
 }
 
 /* Counts of a kind around the candidate, itself left out. */
-static void sum_near(const struct tscope_scan *s, const struct fate_row *r, enum near_kind kind, uint32_t count[3])
+static void sum_near(const struct tscope_scan *s, const struct fate_row *r, enum near_kind kind, uint32_t count[4])
 {
     bool anywhere = kind == NAME_ANYWHERE;
     int64_t at = anywhere ? 0 : r->stretch;
-    count[0] = count[1] = count[2] = 0;
+    memset(count, 0, 4 * sizeof *count);
     for (int64_t stretch = at - !anywhere; stretch <= at + !anywhere; stretch++) {
         struct near_key key = near_key(r, kind, stretch);
         const struct near *n = context_lookup(&s->context.near, &key);
-        for (unsigned i = 0; n && i < 3; i++)
+        for (unsigned i = 0; n && i < 4; i++)
             count[i] += n->count[i];
     }
-    if (r->fate != FATE_UNKNOWN)
-        count[r->fate] = context_without(count[r->fate], true);
+    unsigned fate = r->fate & ~(unsigned)FATE_DISTURBED;
+    if (fate == FATE_UNKNOWN)
+        return;
+    count[fate] = context_without(count[fate], true);
+    count[DISTURBED] = context_without(count[DISTURBED], (r->fate & FATE_DISTURBED) != 0);
 }
 
 void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *text,
@@ -215,14 +240,17 @@ void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const
 {
     enum fate own = fate_of(row);
     struct fate_row r = fate_row(row, context_digest(text + row->name_offset, row->name_length), own);
-    uint32_t n[3];
+    uint32_t n[4];
     *out = (struct tscope_flow_context){.server_min_rtt_ns = TSCOPE_NO_NS};
     sum_near(s, &r, NEAR_SERVER, n);
     out->near_server_reached = n[0];
     out->near_server_silent = n[1];
+    out->near_server_reset = n[2];
+    out->near_server_disturbed = n[DISTURBED];
     sum_near(s, &r, NEAR_PAIR, n);
     out->near_pair_reached = n[0];
     out->near_pair_silent = n[1];
+    out->near_pair_reset = n[2];
     sum_near(s, &r, NEAR_CLIENT, n);
     out->near_client_reached = n[0];
     out->near_client_silent = n[1];
@@ -230,6 +258,8 @@ void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const
         sum_near(s, &r, NEAR_SERVER_NAME, n);
         out->near_name_reached = n[0];
         out->near_name_silent = n[1];
+        out->near_name_reset = n[2];
+        out->near_name_disturbed = n[DISTURBED];
         sum_near(s, &r, NAME_ANYWHERE, n);
         out->name_reached = n[0];
         out->name_silent = n[1];
@@ -245,6 +275,5 @@ void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const
     out->server_reset = context_without(v->reset, own == FATE_RESET);
     out->server_ttl_min = v->ttl_min;
     out->server_ttl_max = v->ttl_max;
-    out->server_rst_ttl_min = v->rst_ttl_min;
-    out->server_rst_ttl_max = v->rst_ttl_max;
+    memcpy(out->server_rst_ttl, v->rst_ttl, sizeof v->rst_ttl);
 }

@@ -206,6 +206,17 @@ static void emit(struct tscope_scan *s, const struct tscope_flow *row, const str
     o->n_text += words;
 }
 
+/* The TTL of a reset of the server that answers no trigger, for a baseline: not where a forgery is possible. */
+static uint8_t plain_reset_ttl(const struct flow *f, const struct tscope_flow *row)
+{
+    enum {
+        DOUBTS = TSCOPE_MARK_SENDS_AFTER_RST | TSCOPE_MARK_RST_FLAGS | TSCOPE_MARK_RST_IP_ID | TSCOPE_MARK_RST_TOO_EARLY
+    };
+    bool opened = (row->marks & TSCOPE_MARK_RST_ON_SYN) && (row->facts & TSCOPE_FACT_SYN_ACK);
+    bool doubtful = (row->marks & DOUBTS) || opened || (row->facts & TSCOPE_FACT_ONE_WAY);
+    return doubtful ? 0 : f->rare[!f->client].plain_rst_ttl;
+}
+
 void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
 {
     struct tscope_flow row;
@@ -227,7 +238,7 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
     if (s->options.emit & TSCOPE_FLOWS)
         emit(s, &row, f);
     if (s->options.emit & TSCOPE_CANDIDATES)
-        context_flow(s, &row, f->name, f->rare[!f->client].plain_rst_ttl);
+        context_flow(s, &row, f->name, plain_reset_ttl(f, &row));
     if (candidate && !candidates_flow(s, &row, f))
         out_of_memory(s);
 }

@@ -230,8 +230,12 @@ static uint32_t marks_of_reset(const struct flow *f, const struct side *self, co
         marks |= TSCOPE_MARK_RST_PAYLOAD;
     if (p->flags & ~(unsigned)(TSCOPE_RST | TSCOPE_ACK | TSCOPE_ECE | TSCOPE_CWR))
         marks |= TSCOPE_MARK_RST_FLAGS;
-    if (p->ip_id && other->packets && p->ip_id == other->ip_id)
+    bool answered = other->packets && p->ip_id == other->ip_id;
+    if (p->ip_id && (answered || (self->packets && !self->in_reset_run && p->ip_id == self->ip_id)))
         marks |= TSCOPE_MARK_RST_IP_ID;
+    if (!server && f->trigger && !(p->flags & TSCOPE_ACK) && !(self->flags & TSCOPE_FIN) &&
+        p->time_ns - f->trigger_ns < f->rtt_client_ns / 4 * 3)
+        marks |= TSCOPE_MARK_RST_TOO_EARLY;
     if (server && f->trigger && !(self->flags & TSCOPE_FIN)) {
         marks |= TSCOPE_MARK_RST_AFTER_TRIGGER;
         if (f->rtt_server_ns > 0 && p->time_ns - f->trigger_ns < f->rtt_server_ns / 4 * 3)

@@ -169,7 +169,8 @@ enum tscope_flow_mark {
     TSCOPE_MARK_SENDS_AFTER_RST = 1 << 1, /* a sender goes on (data, ACK, FIN, SYN+ACK) after a reset of its own */
     TSCOPE_MARK_RST_REPEATED = 1 << 2,    /* two or more resets of one sender with none of the other end's packets
                                              between them */
-    TSCOPE_MARK_RST_TOO_EARLY = 1 << 3,   /* a server's reset after the trigger in under 3/4 of the handshake's RTT */
+    TSCOPE_MARK_RST_TOO_EARLY = 1 << 3,   /* a server's reset after the trigger in under 3/4 of the handshake's RTT; a
+                                             client's without ACK, by the RTT of its own side */
     TSCOPE_MARK_RST_SEQUENCE = 1 << 4,    /* a reset off its sender's next sequence number */
     TSCOPE_MARK_RST_AFTER_TRIGGER = 1 << 5, /* a server's reset after the trigger, before any FIN of the server */
     TSCOPE_MARK_UNANSWERED = 1 << 6,      /* a hello, request or QUIC Initial, and no payload of
@@ -181,7 +182,8 @@ enum tscope_flow_mark {
     TSCOPE_MARK_SYN_UNANSWERED = 1 << 10,
     TSCOPE_MARK_RST_PAYLOAD = 1 << 11,    /* a reset that carries data */
     TSCOPE_MARK_RST_FLAGS = 1 << 12,      /* a reset with PSH, FIN, SYN or reserved bits */
-    TSCOPE_MARK_RST_IP_ID = 1 << 13,      /* a reset whose IP ID equals that of the packet it answers (other than 0) */
+    TSCOPE_MARK_RST_IP_ID = 1 << 13,      /* a reset whose IP ID equals that of the packet that it answers, or of its
+                                             sender's packet before it (other than 0) */
     /* Of the answer: the server's first payload after a hello or request. */
     TSCOPE_MARK_ANSWER_UNLIKE = 1 << 16,  /* its TTL is that of none of the server's packets before it */
     TSCOPE_MARK_ANSWER_TOO_EARLY = 1 << 17, /* it comes in under half of the handshake's RTT */
@@ -313,7 +315,8 @@ struct tscope_trace {
 };
 
 /* What the rest of the capture says about a candidate flow's ends.  "Near" means within about two minutes of it.
- * "Reached" flows got payload from the server after their trigger; "silent" ones none at all and no reset.
+ * "Reached" flows got payload from the server after their trigger; "reset" ones a reset of the server instead, "silent"
+ * ones neither.
  * The candidate itself is not counted.  Zeroes mean no baseline, never "no difference". */
 struct tscope_flow_context {
     int64_t server_min_rtt_ns;            /* smallest SYN to SYN+ACK over the server's flows; -1: none */
@@ -322,10 +325,16 @@ struct tscope_flow_context {
     uint32_t server_reset;
     uint32_t near_server_reached;         /* near, same server and port, any client */
     uint32_t near_server_silent;
+    uint32_t near_server_reset;
+    uint32_t near_server_disturbed;       /* of the three: reset, or with a reset of either end that is unlike its sender,
+                                             too early, or followed by its sender's packets */
     uint32_t near_name_reached;           /* of these, with the same name as the candidate */
     uint32_t near_name_silent;
+    uint32_t near_name_reset;
+    uint32_t near_name_disturbed;
     uint32_t near_pair_reached;           /* near, same client address, same server and port */
     uint32_t near_pair_silent;
+    uint32_t near_pair_reset;
     uint32_t near_client_reached;         /* near, same client address, any server */
     uint32_t near_client_silent;
     uint32_t name_reached;                /* whole capture, same name, any server */
@@ -333,8 +342,8 @@ struct tscope_flow_context {
     uint32_t name_reset;
     uint8_t server_ttl_min;               /* over SYN+ACKs and data of the server's other flows; 0: none */
     uint8_t server_ttl_max;
-    uint8_t server_rst_ttl_min;           /* over resets that answer no trigger (closed port, after FIN) */
-    uint8_t server_rst_ttl_max;
+    uint8_t server_rst_ttl[4];            /* the first that it had in resets that answer no trigger (closed port, after
+                                             its FIN), in flows where nothing speaks for a forgery; 0: no more */
 };
 
 /* ---------------------------------------------------------------- answers */

@@ -342,7 +342,7 @@ def flat(tables_: core.Tables, fields: dict[str, tuple[str, ...]]) -> core.Table
 
 def without_ttl(t: core.Tables) -> core.Tables:
     fields = {"trace": ("ttl",), "flows": ("ttl_min", "ttl_max", "ttl_first"), "messages": ("ttl",)}
-    context = {"flow_context": ("server_ttl_min", "server_ttl_max", "server_rst_ttl_min", "server_rst_ttl_max")}
+    context = {"flow_context": ("server_ttl_min", "server_ttl_max", "server_rst_ttl")}
     return flat(t, fields | context | {"transaction_context": ("ttl_mode",)})
 
 
@@ -373,12 +373,12 @@ def without_late_data(t: core.Tables) -> core.Tables:
 
 
 # Of 31, 6 (two of them lie in silence without a control) and 15 labelled flows: what is left without the leg.  TTL: one
-# flow whose header alone speaks, one whose late ACK could be reordered, DNS answers without a rival.  IP ID: resets and
+# flow whose late ACK could be reordered, DNS answers without a rival.  IP ID: resets and
 # lone answers that copy the client's.  Timing: single resets with nothing after them.
 # What is lost becomes `insufficient` or is not reported.
 REMAIN = {
     "nothing": (lambda t: t, {"rst_injection": 31, "sni_drop": 4, "dns_forgery": 15}),
-    "ttl": (without_ttl, {"rst_injection": 29, "sni_drop": 4, "dns_forgery": 13}),
+    "ttl": (without_ttl, {"rst_injection": 30, "sni_drop": 4, "dns_forgery": 13}),
     "ip_id": (without_ip_id, {"rst_injection": 25, "sni_drop": 4, "dns_forgery": 14}),
     "timing": (without_timing, {"rst_injection": 22, "sni_drop": 4, "dns_forgery": 15}),
     "late_data": (without_late_data, {"rst_injection": 31, "sni_drop": 4, "dns_forgery": 15}),

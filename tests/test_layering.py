@@ -13,8 +13,8 @@ import tamperscope
 PACKAGE = pathlib.Path(tamperscope.__file__).parent
 ORDER = (
     "errors", "model", "answer", "catalogue", "pcapng", "core", "marks", "flows", "notices", "inflate", "iterables",
-    "source", "frame", "capture", "fingerprint", "fingerprinters", "weigh", "judge", "scan", "explain", "report",
-    "spool", "console", "arguments", "commands", "cli",
+    "source", "frame", "capture", "fingerprint", "by_name", "fingerprinters", "weigh", "judge", "scan", "explain",
+    "report", "spool", "console", "arguments", "commands", "cli",
 )  # fmt: skip
 # Its one job is to import names when they are used, wherever they stand.
 LAZY = "__init__.py"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference import names, packets
-from reference.flows import FINAL, RST, SECOND, STAGE, Flow, Packet
+from reference.flows import FACT, FINAL, MARK, RST, SECOND, STAGE, Flow, Packet
 from reference.layout import FLOW, FLOW_CONTEXT, MESSAGE, TRACE, TRANSACTION, TRANSACTION_CONTEXT
 from reference.transactions import Transactions, transaction_context
 
@@ -138,6 +138,8 @@ def flow_context(rows: Any, trace: Any, flow_names: list[str]) -> Any:
     was_reset = had & ~reached & (rows["resets"][:, 1] > 0)
     short = (rows["final_by"] == FINAL["END"]) & (rows["final_ns"] - rows["trigger_ns"] < 3 * SECOND)
     silent = had & ~reached & ~was_reset & ~short & (rows["facts"] & 512 == 0)
+    odd = rows["marks"] & sum(MARK["RST_" + n] for n in ("UNLIKE", "TOO_EARLY", "FLAGS", "IP_ID")) != 0
+    odd |= rows["marks"] & MARK["SENDS_AFTER_RST"] != 0
     server = [(bytes(r["server"]), int(r["server_port"]), int(r["protocol"])) for r in rows]
     client = [bytes(r["client"]) for r in rows]
     idle = [_resets_without_trigger(r, trace) for r in rows]
@@ -160,15 +162,22 @@ def flow_context(rows: Any, trace: Any, flow_names: list[str]) -> Any:
         }
         for group, members in groups.items():
             c[group + "_reached"], c[group + "_silent"] = sum(reached[members]), sum(silent[members])
-        c["name_reset"] = sum(was_reset[groups["name"]])
+            if group != "near_client":
+                c[group + "_reset"] = sum(was_reset[members])
+            if group in ("near_server", "near_name"):
+                c[group + "_disturbed"] = sum((odd & (reached | silent) | was_reset)[members])
         ttls = [int(t) for j in same for t in (rows[j]["ttl_min"][1], rows[j]["ttl_max"][1]) if t]
         c["server_ttl_min"], c["server_ttl_max"] = (min(ttls), max(ttls)) if ttls else (0, 0)
-        ttls = [t for j in same for t in idle[j]]
-        c["server_rst_ttl_min"], c["server_rst_ttl_max"] = (min(ttls), max(ttls)) if ttls else (0, 0)
+        ttls = list(dict.fromkeys(t for j in same for t in idle[j]))[:4]
+        c["server_rst_ttl"][: len(ttls)] = ttls
     return out
 
 
 def _resets_without_trigger(row: Any, trace: Any) -> list[int]:
+    doubts = MARK["SENDS_AFTER_RST"] | MARK["RST_FLAGS"] | MARK["RST_IP_ID"] | MARK["RST_TOO_EARLY"]
+    opened = row["marks"] & MARK["RST_ON_SYN"] and row["facts"] & FACT["SYN_ACK"]
+    if row["marks"] & doubts or opened or row["facts"] & FACT["ONE_WAY"]:
+        return []
     rows = trace[row["trace_offset"] : row["trace_offset"] + row["trace_count"]]
     found, fin = [], False
     for t in rows:

@@ -202,7 +202,8 @@ class Flow:
         self.answer: Packet | None = None
         self.trigger_packet: Packet | None = None
         self.repeated_at: int | None = None
-        self.server_fin = False
+        self.server_fin = self.client_fin = False
+        self.reset_run = [False, False]
         self.rtt = [-1, -1]
         for p in self.packets:
             if not p.get("quoted"):
@@ -224,6 +225,7 @@ class Flow:
         else:
             self._plain(p)
         self.latest[s] = p
+        self.reset_run[o] = False
 
     def _what(self, p: Packet) -> int:
         s, offset, what = p["from"], p["seq_offset"], 0
@@ -253,7 +255,11 @@ class Flow:
         self._mark("RST_SEQUENCE", p["seq_offset"] not in (0, UNKNOWN) and not stateless)
         self._mark("RST_PAYLOAD", bool(p["length"]))
         self._mark("RST_FLAGS", bool(p["flags"] & (FIN | SYN | 8 | 0xE00)))
-        self._mark("RST_IP_ID", other is not None and p["ip_id"] != 0 and p["ip_id"] == other["ip_id"])
+        same = other is not None and p["ip_id"] == other["ip_id"]
+        run = self.reset_run[s]
+        same |= before is not None and not run and p["ip_id"] == before["ip_id"]
+        self._mark("RST_IP_ID", same and p["ip_id"] != 0)
+        self.reset_run[s] = True
         if s == 1:
             trigger = self.trigger_packet
             self._mark("RST_AFTER_TRIGGER", trigger is not None and not self.server_fin)
@@ -262,6 +268,8 @@ class Flow:
             )
             self._mark("RST_TOO_EARLY", early)
             self._mark("RST_ON_SYN", self.next[1] is None and other is not None and bool(other["flags"] & SYN))
+        elif self.trigger_packet is not None and not p["flags"] & ACK and not self.client_fin:
+            self._mark("RST_TOO_EARLY", (p["time_ns"] - self.trigger_packet["time_ns"]) * 4 < self.rtt[1] * 3)
         self.reset[s] = self.reset[s] or p
 
     def _plain(self, p: Packet) -> None:
@@ -287,6 +295,7 @@ class Flow:
         if s == 1 and p["length"] and self.trigger_packet and self.answer is None:
             self.answer = p
         self.server_fin |= s == 1 and bool(p["flags"] & FIN)
+        self.client_fin |= s == 0 and bool(p["flags"] & FIN)
 
     def _is_believed(self, p: Packet, other: int) -> bool:
         return self.next[other] is None or wrap(p["ack"] - (self.next[other] or 0)) < 1 << 24

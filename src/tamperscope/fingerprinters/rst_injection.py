@@ -24,9 +24,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tamperscope.by_name import ByName
 from tamperscope.fingerprint import (
     ACK,
     CONTEXT,
+    FACT_ONE_WAY,
     FIN,
     GENUINE,
     INJECTED,
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
 MS = 1_000_000
 PROMPT_NS = 3000 * MS  # an injector answers a packet; timers of servers, balancers and NATs run for longer
 REORDER_NS = 50 * MS  # reordering that is still believed where no round trip is known
+RESEND_NS = 200 * MS  # nobody sends again sooner for want of an answer (RFC 6298 says 1 s, kernels do 200 ms)
+TRACED = 24  # packets of a flow that the core keeps in any case
 SEGMENT = 500  # bytes: a captured packet may be several on the wire (segmentation offload), each drawing a reset
 TIME_EXCEEDED = 11 << 8
 
@@ -97,7 +101,9 @@ class RstInjection(Fingerprinter):
         look = self._look(columns)
         at = columns.first(look.suspect)
         index = np.maximum(at, 0)
-        answered = look.answered_before[index] if len(at) and len(columns.trace) else np.zeros(len(at), np.bool_)
+        # Seen at the server, its answer leaves while a reset in the client's name is still on its way.
+        known = np.where(columns.from_server, look.answered_before, look.heard_before)
+        answered = known[index] if len(at) and len(columns.trace) else np.zeros(len(at), np.bool_)
         asked = look.asked_before[index] if len(at) and len(columns.trace) else np.zeros(len(at), np.bool_)
         named = np.where(columns.flow["trigger"] == TRIGGER_TLS_HELLO, STAGE_AFTER_NAME, STAGE_AFTER_REQUEST)
         stage = np.where(answered, STAGE_TRANSFER, np.where(asked, named, STAGE_HANDSHAKE))
@@ -113,34 +119,35 @@ class RstInjection(Fingerprinter):
     def examine(self, candidates: Candidates) -> list[Observation]:
         """See the module; the comparison with other flows of the server is in `compare`."""
         look = self._look(candidates)
-        contradictions = look.contradictions(candidates.flow["rtt_server_ns"])
-        proved = np.zeros(len(candidates), np.bool_)
-        proved[contradictions[0].rows] = True
         return [
-            *contradictions,
-            look.syn_ack_after(),
+            *look.contradictions(candidates.flow["rtt_server_ns"]),
+            *look.syn_ack_after(),
+            look.fin_contradicted(),
             look.expired(),
             look.echo_ip_id(),
+            look.own_ip_id_again(),
             look.echo_window(),
             look.alike(),
             look.two_kinds(),
             look.exceeding(),
             look.stepped(),
             look.behind(),
+            look.of_no_number(),
             look.odd_flags(),
-            look.header("reset_df", candidates.trace["ip_flags"] & 2),
+            look.header("reset_df", look.df),
             look.header("reset_tos", candidates.trace["tos"]),
             look.header("reset_window", candidates.trace["window"], wanted=candidates.trace["window"] > 0),
             look.options(),
             look.ip_id(),
             look.beyond_reach(),
-            look.as_of_no_connection(proved),
         ]
 
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
-        """Distance and round trip, against this flow and the server's other flows together."""
+        """Distance and round trip, against this flow and the server's other flows; names, over all candidates."""
         look = self._look(candidates)
-        return [*look.before_rtt(context), *look.ttl(context)]
+        alone = [*look.before_rtt(context), *look.ttl(context)]
+        named = look.by_name(context)
+        return [*alone, *named, look.in_stream(), look.as_of_no_connection(), look.more_of_them()]
 
 
 class Resets:
@@ -149,25 +156,77 @@ class Resets:
     def __init__(self, c: Candidates) -> None:
         self.c, self.t = c, c.trace
         self.side = c.trace["from_server"]
+        self.df: Array = c.trace["ip_flags"] & 2
+        self.proved: Array = np.zeros(len(c), np.bool_)  # filled by those who prove
         flags = c.trace["flags"]
         server, client = c.from_server, ~c.from_server
         payload = c.trace["payload_length"] > 0
-        self.answered_before = c.before(c.is_plain & server & payload) > 0
-        self.asked_before = c.before(c.is_plain & client & payload) > 0
-        fin = c.is_plain & (flags & FIN != 0)
+        self.one_way: Array = c.spread(c.flow["facts"] & FACT_ONE_WAY != 0)
+        self.forged_fin = self._forged_fins()
+        self.plain: Array = c.is_plain & ~self.forged_fin
+        # Of a flow that went well at first, the trace has lost its beginning; the flow's own fields have not.
+        asked = c.spread(c.flow["trigger_frame"] > 0) & (c.trace["frame"] > c.spread(c.flow["trigger_frame"]))
+        answer = c.spread(c.flow["answer_ns"])
+        answered = (answer >= 0) & (c.trace["time_ns"] > answer)
+        self.answered_before = answered | (c.before(self.plain & server & payload) > 0)
+        self.asked_before = asked | (c.before(self.plain & client & payload) > 0) | self._overtook()
+        self.heard_before = self._heard_before()
+        fin = self.plain & (flags & FIN != 0)
         own_fin = np.where(server, c.before(fin & server), c.before(fin & client)) > 0
         other_fin = np.where(server, c.before(fin & client), c.before(fin & server)) > 0
         other_reset = np.where(server, c.before(c.is_reset & client), c.before(c.is_reset & server)) > 0
-        since = c.trace["since_other_ns"]
+        since = np.where(self.one_way, self._since_own(), c.trace["since_other_ns"])
         prompt = (since >= 0) & (since < PROMPT_NS)
         # A client's FIN after an unanswered request is its giving up; after anything else it is the end of the flow.
         over = other_fin & ~(server & ~self.answered_before)
-        self.unclosed: Array = c.is_reset & ~own_fin & prompt
+        # Programs that evade filters send resets of their own that are to die on the way, before they ask.
+        self.unclosed: Array = c.is_reset & ~own_fin & prompt & (server | self.asked_before)
         self.suspect: Array = self.unclosed & ~other_reset & ~over
-        self.plain_of_client = c.is_plain & client
-        self.plain_of_server = c.is_plain & server
+        self.plain_of_client = self.plain & client
+        self.plain_of_server = self.plain & server
         self.stateless: Array = self._stateless()
-        self.references = c.is_plain | (c.trace["what"] & WHAT_REFERENCE != 0)
+        self.references = self.plain | (c.trace["what"] & WHAT_REFERENCE != 0)
+
+    def _forged_fins(self) -> Array:
+        """FINs in whose place the same end sends data later: what it numbered as FIN cannot become a byte."""
+        c, t = self.c, self.t
+        fin = c.is_plain & (t["flags"] & FIN != 0)
+        ends = t["seq"] + t["payload_length"]
+        out = np.zeros(len(t), np.bool_)
+        for side in (0, 1):
+            mine = c.is_plain & (self.side == side)
+            at = c.spread(c.first(fin & mine))
+            index = np.maximum(at, 0)
+            into = (ends[index] - t["seq"]).astype(np.int32)
+            late = mine & (at >= 0) & (at < np.arange(len(t))) & (into >= 0) & (into < t["payload_length"])
+            out |= fin & mine & c.spread(c.any(late)) & (ends == ends[index])
+        return out
+
+    def _overtook(self) -> Array:
+        """Resets in the client's name whose number is the end of bytes that come after them."""
+        c, t = self.c, self.t
+        ahead = c.is_reset & ~c.from_server & (t["seq_offset"] > 0)
+        if not ahead.any():
+            return ahead
+        whose = c.owner.astype(np.int64) << 32
+        sent = self.plain & ~c.from_server & (t["payload_length"] > 0)
+        return ahead & np.isin(whose | t["seq"], (whose | (t["seq"] + t["payload_length"]))[sent])
+
+    def _heard_before(self) -> Array:
+        """Had the client acknowledged payload of the server before the row."""
+        c, t = self.c, self.t
+        first = c.spread(c.first(self.plain & c.from_server & (t["payload_length"] > 0)))
+        beyond = (t["ack"] - t["seq"][np.maximum(first, 0)]).astype(np.int32)
+        heard = self.plain & ~c.from_server & (first >= 0) & (t["flags"] & ACK != 0) & (beyond > 0)
+        out: Array = c.before(heard) > 0
+        return out
+
+    def _since_own(self) -> Array:
+        """Nanoseconds since the sender's packet before; -1 where there is none."""
+        c, t = self.c, self.t
+        own = c.is_packet | (t["what"] & WHAT_REFERENCE != 0)
+        before = np.where(c.from_server, c.latest(own & c.from_server), c.latest(own & ~c.from_server))
+        return np.where(before >= 0, t["time_ns"] - t["time_ns"][np.maximum(before, 0)], -1)
 
     def _stateless(self) -> Array:
         """
@@ -183,7 +242,8 @@ class Resets:
         has_ack = t["flags"] & ACK != 0
         to_ack = ~has_ack & (t["ack"] == 0) & (t["seq"] == t["ack"][index])
         to_syn = has_ack & (t["seq"] == 0) & (t["flags"][index] & (SYN | ACK) == SYN)
-        out: Array = c.is_reset & (cause >= 0) & (t["window"] == 0) & (to_ack | to_syn)
+        unseen = self.one_way & ~has_ack & (t["ack"] == 0)  # what it answers is not in the capture
+        out: Array = c.is_reset & (t["window"] == 0) & (((cause >= 0) & (to_ack | to_syn)) | unseen)
         return out
 
     # ------------------------------------------------------------ what the sender's stack cannot have done
@@ -193,16 +253,21 @@ class Resets:
         c, t = self.c, self.t
         reset_at, gap, fresh = self._after_first_reset()
         sharp = self.distinct(reset_at) | (gap > c.spread(np.where(rtt > 0, np.maximum(rtt // 4, MS), REORDER_NS)))
-        candidate = c.is_plain & fresh & sharp & (t["flags"] & SYN == 0) & (t["what"] & WHAT_KEEP_ALIVE == 0)
-        new = candidate & (t["payload_length"] > 0) & (t["what"] & WHAT_RETRANSMISSION == 0)
-        answers = candidate & (t["flags"] & ACK != 0) & self._acknowledges_cause(reset_at)
-        again = self._repeated_between(reset_at)
+        # After a forged FIN its number is counted, so that genuine bytes look like old ones.
+        revived = c.spread(c.any(self.forged_fin))
+        candidate = self.plain & fresh & sharp & (t["flags"] & SYN == 0)
+        candidate &= revived | (t["what"] & WHAT_KEEP_ALIVE == 0)
+        new = candidate & (t["payload_length"] > 0) & (revived | (t["what"] & WHAT_RETRANSMISSION == 0))
+        cause, answering = self._acknowledges_cause(reset_at)
+        answers = candidate & (t["flags"] & ACK != 0) & answering
+        again = self._repeated_between(reset_at) | ((cause < 0) & (gap >= RESEND_NS))
         stateless = (reset_at >= 0) & self.stateless[np.maximum(reset_at, 0)]
         # A kernel below a program with a TCP of its own sits where the program sits.
         elsewhere = answers & c.from_server & self._other_distance(reset_at)
         sure = ((new | answers) & ~again & ~stateless) | (elsewhere & ~again)
         answered = answers & ~again & stateless & c.from_server
         proof, middling, weak = c.any(sure), c.any(answered), c.any(new | answers)
+        self.proved |= proof
         return [
             c.observe("data_after_reset", proof, sure, GENUINE),
             c.observe("resets_contradicted", proof | middling, self._before_late(sure | answered), INJECTED),
@@ -223,15 +288,21 @@ class Resets:
         ahead = (t["seq"] - t["seq"][index]).astype(np.int32)
         return at, gap, (at >= 0) & (ahead >= 0)
 
-    def _acknowledges_cause(self, reset_at: Array) -> Array:
-        """Does the row acknowledge bytes of the other end's latest payload before the reset."""
+    def _acknowledges_cause(self, reset_at: Array) -> tuple[Array, Array]:
+        """
+        Index of the other end's latest payload before the reset (-1), and does the row acknowledge bytes of it.
+
+        Where the capture has no such payload: does the row acknowledge more than its sender had before the reset.
+        """
         c, t = self.c, self.t
-        payload = c.is_plain & (t["payload_length"] > 0)
-        cause = np.where(c.from_server, c.latest(payload & ~c.from_server), c.latest(payload & c.from_server))
-        cause = cause[np.maximum(reset_at, 0)]
+        index = np.maximum(reset_at, 0)
+        payload, acks = self.plain & (t["payload_length"] > 0), self.plain & (t["flags"] & ACK != 0)
+        cause = np.where(c.from_server, c.latest(payload & ~c.from_server), c.latest(payload & c.from_server))[index]
+        before = np.where(c.from_server, c.latest(acks & c.from_server), c.latest(acks & ~c.from_server))[index]
         beyond = (t["ack"] - t["seq"][np.maximum(cause, 0)]).astype(np.int32)
-        out: Array = (reset_at >= 0) & (cause >= 0) & (beyond > 0)
-        return out
+        more = (t["ack"] - t["ack"][np.maximum(before, 0)]).astype(np.int32)
+        out: Array = (reset_at >= 0) & np.where(cause >= 0, beyond > 0, (before >= 0) & (more > 0))
+        return cause, out
 
     def _repeated_between(self, reset_at: Array) -> Array:
         """Had the other end sent bytes again between the reset and the row."""
@@ -259,15 +330,35 @@ class Resets:
         out: Array = (reset_at >= 0) & (np.abs(hops(ttl) - hops(ttl[np.maximum(reset_at, 0)])) > 3)
         return out
 
-    def syn_ack_after(self) -> Observation:
-        """The server's SYN+ACK after its reset, without a SYN between: it never saw the end of the handshake."""
+    def syn_ack_after(self) -> list[Observation]:
+        """
+        The server's SYN+ACK after its reset, without a SYN between.
+
+        After the handshake that says that the server never saw its end.  But where the reset refused the SYN, a port
+        was first closed and then open: two hosts that share an address would say so from one distance.
+        """
         c, t = self.c, self.t
         first = c.spread(c.first(self.suspect & c.from_server))
         is_syn = t["flags"] & (SYN | ACK | RST)
         asked = c.before(c.is_plain & (is_syn == SYN))
         late = c.is_plain & (is_syn == SYN | ACK) & c.from_server & (first >= 0) & (first < np.arange(len(t)))
         late &= asked == asked[np.maximum(first, 0)]
-        return c.observe("synack_after_reset", c.any(late), late, GENUINE)
+        syn = c.latest(self.plain_of_client & (is_syn == SYN))
+        refused = self.suspect & c.from_server & (t["flags"] & ACK != 0) & (syn >= 0)
+        refused &= (t["ack"] == t["seq"][np.maximum(syn, 0)] + np.uint32(1)) & (c.before(self.plain_of_server) == 0)
+        opened = late & (c.spread(c.first(refused)) == first) & self._other_distance(first)
+        proof = c.any(opened)
+        self.proved |= proof
+        return [
+            c.observe("synack_after_reset", c.any(late), late, GENUINE),
+            c.observe("open_after_refusal", proof, refused, INJECTED),
+        ]
+
+    def fin_contradicted(self) -> Observation:
+        """FINs that their sender's later bytes contradict, before or among its resets."""
+        c = self.c
+        beside = self.forged_fin & c.spread(c.any(self.suspect))
+        return c.observe("fin_contradicted", c.any(beside), beside, INJECTED)
 
     def expired(self) -> Observation:
         """A reset that acknowledges the client's payload although a router reports that packet as expired."""
@@ -281,6 +372,7 @@ class Resets:
         sent = payload & (t["what"] & WHAT_RETRANSMISSION == 0)
         forged = self.suspect & c.from_server & (t["flags"] & ACK != 0) & (t["ack_offset"] == 0)
         forged &= (cause >= 0) & gone[np.maximum(cause, 0)] & (c.before(payload & ~sent) == 0)
+        self.proved |= c.any(forged)
         return c.observe("trigger_expired", c.any(forged), forged, INJECTED)
 
     def before_rtt(self, context: Array) -> list[Observation]:
@@ -300,11 +392,21 @@ class Resets:
         # Scheduling and the capture's clock may take 2 ms off any interval.
         early = self.suspect & asked & (cause >= 0) & (took * 2 < limit) & (limit - took > 2 * MS)
         proof = c.any(early & c.from_server & (took * 4 < limit) & c.spread((own > 0) & (others > 0)))
-        values = {"ms": c.smallest(took, early, -1) / MS, "rtt_ms": c.largest(limit, early, -1) / MS}
-        return [
-            c.observe("reset_before_path", proof, early, INJECTED, values),
-            c.observe("reset_before_rtt", c.any(early) & ~proof, early, INJECTED, values),
-        ]
+        self.proved |= proof
+        self.early: Array = early
+        # The shortest of several handshakes is the path's own length; queues only add to it.
+        measured = c.spread((own > 0) & (others > 0) & (context["server_flows"] >= 3))
+        soon = self.suspect & c.from_server & asked & measured & (cause >= 0) & (took * 4 < limit * 3)
+        soon &= (limit - took > 5 * MS) & ~c.spread(c.any(early))
+        out = []
+        for id, units, rows in (
+            ("reset_before_path", proof, early),
+            ("reset_before_rtt", c.any(early) & ~proof, early),
+            ("reset_before_others", c.any(soon), soon),
+        ):
+            values = {"ms": c.smallest(took, rows, -1) / MS, "rtt_ms": c.largest(limit, rows, -1) / MS}
+            out.append(c.observe(id, units, rows, INJECTED, values))
+        return out
 
     def _answered(self) -> Array:
         """Index of the earliest packet of the other end that each reset can be an answer to (-1)."""
@@ -342,7 +444,26 @@ class Resets:
         shares = self.plain_of_server & (cause >= 0) & (ids > 0) & (step <= 64)
         alien = self.alien_ttl() | unlike(c, t["ip_flags"] & 2, self.suspect, self.plain_of_server)
         forged = self.suspect & c.from_server & near & alien & c.spread(~c.any(shares))
+        self.proved |= c.any(forged)
         return c.observe("echo_ip_id", c.any(forged), forged, INJECTED)
+
+    def own_ip_id_again(self) -> Observation:
+        """
+        IP ID of a packet that its alleged sender had sent before, where no two of the sender's own packets share one.
+
+        A box that tells both ends makes the reset out of the packet that it saw.
+        """
+        c, t = self.c, self.t
+        numbered = self.plain & (t["ip_id"] > 0)
+        forged = np.zeros(len(t), np.bool_)
+        for side in (0, 1):
+            mine = numbered & (self.side == side)
+            code = c.owner << 16 | t["ip_id"]
+            known, times = np.unique(code[mine], return_counts=True)
+            twice = c.any(mine & np.isin(code, known[times > 1]))
+            reset = self.suspect & (self.side == side) & (t["ip_id"] > 0) & np.isin(code, known)
+            forged |= reset & c.spread(~twice & (c.count(mine) >= 2))
+        return c.observe("own_ip_id_again", c.any(forged), forged, INJECTED)
 
     def echo_window(self) -> Observation:
         """Window of the client's latest packet, which no packet of the server had."""
@@ -378,18 +499,26 @@ class Resets:
 
     def two_kinds(self) -> Observation:
         """
-        Of resets that answer without state, some have the distance of their sender's other packets and some have not.
+        Some resets have TTL and DF of their sender's other packets and some have not.
 
-        One kernel makes one kind: that its resets differ from its data (balancers, planes of a host) is ruled out here.
+        That a sender's resets differ from its data (planes of a host, a kernel below a program) is ruled out here.  A
+        balancer and the server behind it do make two kinds: of a server's resets only those are compared that answer
+        without state, which one kernel makes in one way.
         """
-        c = self.c
-        stateless = c.is_reset & self.stateless
-        alien = self.alien_ttl() & stateless
-        own = stateless & ~unlike(c, self.t["ttl"], stateless, self.references, self.side)
+        c, t = self.c, self.t
+        comparable = c.is_reset & (self.stateless | ~c.from_server)
+        other_ttl = unlike(c, t["ttl"], comparable, self.references, self.side)
+        other_df = unlike(c, self.df, comparable, self.plain, self.side)
+        alien = self.suspect & comparable & ((self.alien_ttl() & ~self._near()) | (other_df & ~c.from_server))
+        own = comparable & ~other_ttl & (~other_df | c.from_server)
+        # An end that has reset, and a NAT before it that answers what still comes, make two kinds in the other order.
+        before = np.where(c.from_server, c.before(own & c.from_server), c.before(own & ~c.from_server))
+        alien &= (before == 0) | c.from_server
         mixed = np.zeros(len(c), np.bool_)
         for side in (0, 1):
             mixed |= c.any(alien & (self.side == side)) & c.any(own & (self.side == side))
-        return c.observe("resets_of_two_kinds", mixed, alien, CONTEXT)
+        self.of_two_kinds: Array = alien & c.spread(mixed)
+        return c.observe("resets_of_two_kinds", mixed, alien, INJECTED)
 
     def exceeding(self) -> Observation:
         """More resets in a row than packets of the other end that could have drawn one each."""
@@ -412,6 +541,7 @@ class Resets:
         forged = (before >= 0) & (climb > 0) & ahead
         members = forged.copy()
         np.logical_or.at(members, before[forged], True)
+        self.proved |= c.any(forged)
         return c.observe("resets_stepped", c.any(forged), members, INJECTED, {"step": c.largest(climb, forged, 0)})
 
     def behind(self) -> Observation:
@@ -426,6 +556,19 @@ class Resets:
         odd = self.unclosed & (t["flags"] & ACK != 0) & (offset < -1) & (offset != UNKNOWN_OFFSET)
         return c.observe("reset_behind_data", c.any(odd), odd, INJECTED)
 
+    def of_no_number(self) -> Observation:
+        """
+        A bare reset whose number is neither its sender's next nor one that the other end had acknowledged.
+
+        It was taken from the middle of what the sender sent.  Only where the capture has all packets of both ends.
+        """
+        t, c = self.t, self.c
+        whole = (c.flow["packets"].sum(axis=1) <= TRACED) & (c.flow["missing"].sum(axis=1) == 0)
+        offset = t["seq_offset"]
+        odd = self.suspect & (t["flags"] & ACK == 0) & (offset < -1) & (offset != UNKNOWN_OFFSET) & c.spread(whole)
+        odd &= self._first_with_that_ack() < 0
+        return c.observe("reset_of_no_number", c.any(odd), odd, INJECTED)
+
     def odd_flags(self) -> Observation:
         """A reset that also pushes, ends or opens, or with a reserved bit (0x100, AE, is none any more)."""
         odd = self.suspect & (self.t["flags"] & (0xE00 | 0x08 | FIN | SYN) != 0)
@@ -437,17 +580,30 @@ class Resets:
         """A header field that none of the sender's other packets has, though these agree with one another on it."""
         c = self.c
         subject = self.suspect if wanted is None else self.suspect & wanted
-        odd = unlike(c, values, subject, c.is_plain, self.side)
+        odd = unlike(c, values, subject, self.plain, self.side)
         return c.observe(id, c.any(odd), odd)
 
-    def alien_ttl(self) -> Array:
-        """Suspect resets whose TTL lies outside what their sender's other packets had."""
+    def alien_ttl(self, subject: Array | None = None) -> Array:
+        """Suspect resets (or others) whose TTL lies outside what their sender's other packets had."""
         c, t = self.c, self.t
         low, high = c.flow["ttl_min"], c.flow["ttl_max"]
         ttl = t["ttl"].astype(np.int64)
         side = self.side.astype(np.int64)
         outside = (ttl < low[c.owner, side].astype(np.int64)) | (ttl > high[c.owner, side].astype(np.int64))
-        return unlike(c, t["ttl"], self.suspect, self.references, self.side) & outside
+        outside |= c.spread(c.any(self.forged_fin))  # whose TTL went into the range
+        resets = self.suspect if subject is None else subject
+        return unlike(c, t["ttl"], resets, self.references, self.side) & outside
+
+    def _usual_ttl(self) -> Array:
+        """The highest TTL of the row's sender in packets that are no resets."""
+        c = self.c
+        high = c.flow["ttl_max"].astype(np.int64)
+        return np.where(c.from_server, c.spread(high[:, 1]), c.spread(high[:, 0]))
+
+    def _near(self) -> Array:
+        """TTL within three of the sender's: parallel paths, and both sides of a router in one capture."""
+        out: Array = np.abs(self.t["ttl"].astype(np.int64) - self._usual_ttl()) <= 3
+        return out
 
     def ttl(self, context: Array) -> list[Observation]:
         """
@@ -459,13 +615,12 @@ class Resets:
         ttl = t["ttl"].astype(np.int64)
         usual = c.from_server & self._within(ttl, context["server_ttl_min"], context["server_ttl_max"])
         alien = self.alien_ttl() & ~usual
-        known = np.where(c.from_server, c.spread(c.flow["ttl_max"][:, 1]), c.spread(c.flow["ttl_max"][:, 0])).astype(
-            np.int64
-        )
-        near = np.abs(ttl - known) <= 3
+        known, near = self._usual_ttl(), self._near()
         same_way = hops(ttl) == hops(known)
         clear = alien & ~near & ~same_way
-        habit = alien & c.from_server & self._within(ttl, context["server_rst_ttl_min"], context["server_rst_ttl_max"])
+        habits = context["server_rst_ttl"][c.owner].astype(np.int64)
+        habit = alien & c.from_server & (habits == ttl[:, None]).any(axis=1)
+        self.clear: Array = clear & ~habit
         values = {"ttl": c.largest(ttl, alien, 0), "usual": c.largest(known, alien, 0)}
         strong = c.any(clear)
         return [
@@ -481,11 +636,19 @@ class Resets:
     def options(self) -> Observation:
         """No options on a reset with ACK, though all its sender's packets have ten bytes or more (timestamps)."""
         c, t = self.c, self.t
-        bare = c.is_plain & (t["options_length"] < 10)
-        with_some = unlike(c, t["options_length"] >= 10, self.suspect, c.is_plain & ~bare, self.side)
-        odd = with_some & (t["options_length"] == 0) & (t["flags"] & ACK != 0)
-        clean = np.where(c.from_server, c.spread(~c.any(bare & c.from_server)), c.spread(~c.any(bare & ~c.from_server)))
-        return c.observe("reset_options", c.any(odd & clean), odd & clean, CONTEXT)
+        odd = self.suspect & self._stamped() & (t["options_length"] == 0) & (t["flags"] & ACK != 0)
+        self.lacking: Array = odd
+        return c.observe("reset_options", c.any(odd), odd, CONTEXT)
+
+    def _stamped(self) -> Array:
+        """Do all other packets of the row's sender carry ten bytes of options or more (timestamps)."""
+        c = self.c
+        with_some = self.t["options_length"] >= 10
+        out = np.zeros(len(self.t), np.bool_)
+        for side in (0, 1):
+            mine = self.plain & (self.side == side)
+            out |= c.spread(c.any(mine) & ~c.any(mine & ~with_some)) & (self.side == side)
+        return out
 
     def ip_id(self) -> Observation:
         """IP ID far from where the sender's counter stood, where three of its packets or more had counted."""
@@ -517,12 +680,85 @@ class Resets:
         beyond = answer & (short <= c.spread(away)) & (usual - short > 8)
         return c.observe("reset_beyond_reach", c.any(beyond), beyond, INJECTED)
 
+    # ------------------------------------------------------------ over the names of many flows
+
+    def by_name(self, context: Array) -> list[Observation]:
+        """
+        How resets fall on names, where something in the flow says that its resets are not their sender's own.
+
+        For a server may refuse a name by itself; another distance, or a time before its answer could come, is not its.
+        """
+        c = self.c
+        sign = (self.suspect & (self.clear | self.early)) | (self.suspect & ~c.from_server & self._alien_client())
+        names = ByName(c, context, self.suspect & self.asked_before & ~self.in_stream_rows())
+        found = [*names.selective(c.any(sign)), names.proved_elsewhere(self.proved)]
+        found += names.unlike_its_stack(self.lacking, self._stamped() & self.suspect & (self.t["flags"] & ACK != 0))
+        self.excused: Array = np.zeros(len(c), np.bool_)
+        for one in found:
+            self.excused[one.rows] = True
+        return found
+
+    def _alien_client(self) -> Array:
+        """Resets in the client's name unlike its other packets in TTL, or the first of two kinds."""
+        return self.alien_ttl() | self.of_two_kinds
+
+    def _of_one_make(self) -> Array:
+        """Resets that are in all but numbers like the first suspect one of their sender, which comes before them."""
+        c, t = self.c, self.t
+        out = np.zeros(len(t), np.bool_)
+        for side in (0, 1):
+            first = c.spread(c.first(self.suspect & (self.side == side)))
+            same = c.is_reset & (self.side == side) & (first >= 0) & (first <= np.arange(len(t)))
+            for field in ("flags", "ttl", "tos", "ip_flags", "options_length"):
+                same &= t[field] == t[field][np.maximum(first, 0)]
+            out |= same
+        return out
+
     # ------------------------------------------------------------ against
 
-    def as_of_no_connection(self, proved: Array) -> Observation:
-        """All suspect resets are such as anything without state for the flow sends, and nothing contradicts them."""
-        every = self.c.any(self.suspect) & ~self.c.any(self.suspect & ~self.stateless) & ~proved
+    def in_stream_rows(self) -> Array:
+        """
+        Resets that carry on their sender's stream: its next number and TTL, and its timestamps.
+
+        Where none were agreed: the next value of its IP ID.
+        """
+        c, t = self.c, self.t
+        next_ = self.suspect & (t["flags"] & ACK != 0) & (t["seq_offset"] == 0) & ~self.alien_ttl()
+        ids = t["ip_id"]
+        numbered = self.references & (ids > 0)
+        before = np.where(c.from_server, c.latest(numbered & c.from_server), c.latest(numbered & ~c.from_server))
+        step = (ids - ids[np.maximum(before, 0)]).astype(np.uint16)
+        counts = (ids > 0) & (before >= 0) & (step > 0) & (step <= 64)
+        stamped = self._stamped()
+        out: Array = next_ & np.where(stamped, t["options_length"] >= 10, counts)
+        return out
+
+    def in_stream(self) -> Observation:
+        """All suspect resets are the next packets of their sender, as far as its header can say."""
+        rows = self.in_stream_rows()
+        every = self.c.any(self.suspect) & ~self.c.any(self.suspect & ~rows) & ~self.proved
+        return self.c.observe("reset_in_stream", every, rows, CONTEXT)
+
+    def as_of_no_connection(self) -> Observation:
+        """All suspect resets are such as anything without state sends; no proof, no choice of names contradicts it."""
+        every = self.c.any(self.suspect) & ~self.c.any(self.suspect & ~self.stateless) & ~self.proved & ~self.excused
         return self.c.observe("reset_as_of_no_connection", every, self.suspect, CONTEXT)
+
+    def more_of_them(self) -> Observation:
+        """
+        Further resets of the first suspect one's make; where that is proved forged, those of a TTL that its end never
+        has; and what a mirror port made of all these.
+        """
+        c, t = self.c, self.t
+        side = np.zeros(len(t), np.bool_)
+        for one in (0, 1):
+            side |= c.spread(c.any(self.suspect & (self.side == one))) & (self.side == one)
+        alien = c.spread(self.proved) & unlike(c, t["ttl"], c.is_reset, self.references, self.side)
+        more = side & (alien | (self._of_one_make() & ~self.stateless))
+        copies = side & (t["what"] & WHAT_DUPLICATE != 0) & (t["flags"] & RST != 0)
+        code = c.owner << 32 | t["seq"].astype(np.int64)
+        copies &= np.isin(code, code[self.suspect | more]) & (self.alien_ttl(copies) | c.spread(self.proved))
+        return c.observe("resets_of_the_same", c.any(self.suspect), more | copies, INJECTED)
 
 
 def hops(ttl: Array) -> Array:

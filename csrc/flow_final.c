@@ -235,6 +235,13 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
     count_vantage(s, &row);
     if (row.trigger && (row.facts & (TSCOPE_FACT_ONE_WAY | TSCOPE_FACT_SNAP_CUT | TSCOPE_FACT_TRACE_TAKEN)))
         s->sum.not_judged++;
+    if (s->options.emit & TSCOPE_TRIES) {
+        if (!wanted) {
+            set_sides(&row, f);
+            set_outcome(&row, server);
+        }
+        tries_flow(s, f, &row);
+    }
     if (s->options.emit & TSCOPE_FLOWS)
         emit(s, &row, f);
     if (s->options.emit & TSCOPE_CANDIDATES)

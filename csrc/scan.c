@@ -78,6 +78,7 @@ void tscope_free(struct tscope_scan *s)
     context_answers_end(s);
     candidates_end(&s->candidates);
     fragments_end(s);
+    tries_end(&s->tries);
     mem_free(s->output.packets);
     mem_free(s->output.flows);
     mem_free(s->output.answers);
@@ -217,7 +218,7 @@ static void take_group(struct tscope_scan *s, unsigned n)
 static bool tables_wait(const struct tscope_scan *s)
 {
     return s->output.n_packets >= s->options.batch_packets || s->output.n_flows >= BATCH_FLOWS ||
-           s->output.n_frames >= BATCH_FRAMES;
+           s->output.n_frames >= BATCH_FRAMES || tries_wait(&s->tries);
 }
 
 static bool ready_for_packets(struct tscope_scan *s)
@@ -467,6 +468,8 @@ int tscope_take(struct tscope_scan *s, uint32_t kind, struct tscope_batch **batc
     *batch = NULL;
     if (kind == TSCOPE_CANDIDATES)
         return candidates_take(s, batch);
+    if (kind == TSCOPE_TRIES)
+        return tries_take(&s->tries, batch);
     bool packets = kind == TSCOPE_PACKETS;
     if (packets ? !o->n_packets : !o->n_flows)
         return TSCOPE_OK;

@@ -285,6 +285,14 @@ struct output {
     size_t n_packets, n_flows, n_text, n_frames, room_flows, room_answers, room_text, room_frames;
 };
 
+/* Rows for counting that wait to be taken. */
+struct tries {
+    struct tscope_try *rows;
+    struct tscope_learned *learned;
+    uint8_t *text;
+    size_t n, n_learned, n_text, room, room_learned, room_text;
+};
+
 struct tscope_scan {
     struct tscope_options options;
     struct hash_key key;
@@ -297,6 +305,7 @@ struct tscope_scan {
     struct candidates candidates;
     struct fragments fragments;
     struct output output;
+    struct tries tries;
     struct tscope_notice notices[MAX_NOTICES];
     struct tscope_summary sum;
     struct packet group[GROUP];
@@ -320,6 +329,14 @@ struct tscope_scan {
 
 void note(struct tscope_scan *s, int code, uint64_t offset, uint64_t need, uint64_t have);
 void out_of_memory(struct tscope_scan *s);
+
+/* tries.c */
+void tries_flow(struct tscope_scan *s, const struct flow *f, const struct tscope_flow *row);
+void tries_transaction(struct tscope_scan *s, const struct tscope_transaction *row, const struct tscope_message *messages,
+                       const uint8_t *name);
+bool tries_wait(const struct tries *t);
+int tries_take(struct tries *t, struct tscope_batch **batch);
+void tries_end(struct tries *t);
 
 /* trace.c */
 int traces_init(struct traces *t, uint64_t bytes);

@@ -567,13 +567,49 @@ struct tscope_transaction_context {
     uint8_t reserved[1];
 };
 
+/* ---------------------------------------------------------------- what is counted */
+
+/* What became of a flow, or of a DNS question: the small row of each, for counting.  DNS flows have no row of their own. */
+struct tscope_try {
+    uint64_t flow;                /* number of the flow */
+    uint64_t transaction;         /* number of the DNS transaction; 0: the row is of the flow itself */
+    int64_t first_ns;
+    uint8_t client[16];
+    uint8_t server[16];
+    uint32_t facts;               /* of the flow; of a transaction TSCOPE_FACT_CUT_BY_END alone */
+    uint32_t rtt_us;              /* SYN to SYN+ACK, or query to answer; 0: not seen */
+    uint32_t packets;             /* both directions; a transaction's messages */
+    uint32_t retransmissions;
+    uint32_t name_offset;         /* into the batch's text */
+    uint16_t name_length;
+    uint16_t server_port;
+    uint8_t protocol;
+    uint8_t name_from;
+    uint8_t outcome;              /* enum tscope_outcome */
+    uint8_t stage;                /* enum tscope_stage */
+    uint8_t rcode;                /* of a transaction's first answer */
+    uint8_t reserved[3];
+};
+
+/* An address that a client learned for a name from an answer, forged or not; the first four of each answer. */
+struct tscope_learned {
+    int64_t time_ns;
+    uint8_t client[16];
+    uint8_t address[16];
+    uint32_t name_offset;         /* into the batch's text */
+    uint16_t name_length;
+    uint16_t reserved;
+};
+
 /* ---------------------------------------------------------------- batches */
 
 /* FRAMES goes with PACKETS: their batches hold the captured bytes, too. */
-enum tscope_kind { TSCOPE_PACKETS = 1, TSCOPE_FLOWS = 2, TSCOPE_CANDIDATES = 4, TSCOPE_FRAMES = 8 };
+enum tscope_kind {
+    TSCOPE_PACKETS = 1, TSCOPE_FLOWS = 2, TSCOPE_CANDIDATES = 4, TSCOPE_FRAMES = 8, TSCOPE_TRIES = 16
+};
 
-/* Rows that left the scan together.  PACKETS: packets.  FLOWS: flows, answers and text.  CANDIDATES: all the others;
- * answers and context rows stand parallel to flows and transactions. */
+/* Rows that left the scan together.  PACKETS: packets.  FLOWS: flows, answers and text.  TRIES: tries, learned and text.
+ * CANDIDATES: all the others; answers and context rows stand parallel to flows and transactions. */
 struct tscope_batch {
     struct tscope_packet *packets;
     struct tscope_flow *flows;
@@ -584,6 +620,8 @@ struct tscope_batch {
     struct tscope_transaction *transactions;
     struct tscope_transaction_context *transaction_context;
     struct tscope_message *messages;
+    struct tscope_try *tries;
+    struct tscope_learned *learned;
     uint8_t *text;
     uint8_t *frames;              /* captured bytes of the packets' frames, one after another in the order of the rows */
     size_t n_packets;
@@ -591,6 +629,8 @@ struct tscope_batch {
     size_t n_trace;
     size_t n_transactions;
     size_t n_messages;
+    size_t n_tries;
+    size_t n_learned;
     size_t n_text;
     size_t n_frames;              /* bytes */
 };
@@ -628,6 +668,7 @@ struct tscope_summary {
     uint64_t traces_taken;        /* flows whose trace pages went to others */
     uint64_t names_dropped;       /* names not kept because the store was full */
     uint64_t not_judged;          /* flows with a trigger in one direction only, cut payload or taken trace */
+    uint64_t failed;              /* of the rows of tries, those that failed before any payload came */
     uint64_t datagrams_complete;  /* put together from fragments */
     uint64_t datagrams_incomplete; /* not: a fragment is missing, too late, or did not fit */
     uint64_t anomaly_count[21];   /* by bit of enum tscope_anomaly */

@@ -122,6 +122,8 @@ static void settle(struct tscope_scan *s, uint32_t index, unsigned final_by)
             !candidates_transaction(s, &l->row, l->messages, l->name, l->id_before, l->id_after))
             out_of_memory(s);
     }
+    if (s->options.emit & TSCOPE_TRIES)
+        tries_transaction(s, &l->row, l->messages, l->name);
     mem_free(l->messages);
     mem_free(l->name);
     table_remove(&t->live, index);

@@ -32,7 +32,7 @@ def event(**changes: Any) -> Event:
         "network": "a",
         "onset": Moment(START + 62 * MINUTE, START + 60 * MINUTE, START + 65 * MINUTE),
         "end": Moment(START + 244 * MINUTE, START + 238 * MINUTE, START + 249 * MINUTE),
-        "points": {"name": {"reached": 390, "ok": 0, "down": 2, "unknown": 3, "interfered": {"sni_drop": 388}}},
+        "points": {"name": {"reached": 390, "ok": 0, "degraded": 0, "down": 2, "unknown": 3, "interfered": {"sni_drop": 388}}},
         "mechanisms": {"sni_drop": 388},
         "votes": 350,
         "failed": 348,
@@ -85,6 +85,7 @@ def assessment(**changes: Any) -> Assessment:
 def cells() -> Cells:
     one = Cells("a", "x", "name")
     one.minute, one.ok, one.down, one.unknown = [28_429_260, 28_429_262], [3, 0], [0, 1], [0, 0]
+    one.degraded = [1, 0]
     one.interfered = {"sni_drop": [0, 2]}
     one.reached, one.votes, one.failed, one.clients = [3, 3], [2, 2], [0, 2], [2, 2]
     return one

@@ -14,7 +14,8 @@ PACKAGE = pathlib.Path(tamperscope.__file__).parent
 ORDER = (
     "errors", "model", "answer", "catalogue", "pcapng", "core", "marks", "flows", "notices", "inflate", "iterables",
     "source", "frame", "capture", "fingerprint", "by_name", "fingerprinters", "weigh", "judge", "scan", "explain",
-    "report", "spool", "console", "arguments", "commands", "cli",
+    "targets", "ballots", "cells", "changes", "events", "wording", "assess", "watch", "report", "spool", "console",
+    "arguments", "commands", "cli",
 )  # fmt: skip
 # Its one job is to import names when they are used, wherever they stand.
 LAZY = "__init__.py"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MINUTE = 60 * 1_000_000_000  # nanoseconds
 POINTS = ("dns", "connect", "name", "transfer", "attempt")
-KINDS = ("failure", "volume")
+KINDS = ("failure", "degradation", "volume")
 CAUSES = (
     "targeted_interference", "platform_outage", "transport_fault", "resolver_fault", "blanket_shutdown",
     "local_artefact",
@@ -82,14 +82,15 @@ class Cells:
     One series over time: a network, a target and a point of the way to it, minute by minute.
 
     Columns, lists of int, all of one length: ``minute`` counts minutes since 1970 UTC, ascending, only those in which
-    something was seen; attempts by what became of them at this point (``ok``, ``down``, ``unknown``, and ``interfered``
-    by mechanism); ``reached`` is ok + down + interfered, the denominator; ``votes`` and ``failed`` of the votes;
-    ``clients`` are distinct.  A minute that is missing was not seen: draw it hatched, never as 0 failed.
+    something was seen; attempts by what became of them at this point (``ok``, of these ``degraded``, ``down``,
+    ``unknown``, and ``interfered`` by mechanism); ``reached`` is ok + down + interfered, the denominator; ``votes``
+    and ``failed`` of the votes; ``clients`` are distinct.  A minute that is missing was not seen: draw it hatched,
+    never as 0 failed.
     """
 
     __slots__ = (
-        "network", "target", "point", "minute", "reached", "ok", "down", "unknown", "interfered", "votes", "failed",
-        "clients",
+        "network", "target", "point", "minute", "reached", "ok", "degraded", "down", "unknown", "interfered", "votes",
+        "failed", "clients",
     )  # fmt: skip
 
     def __init__(self, network: str, target: str, point: str) -> None:
@@ -99,6 +100,7 @@ class Cells:
         self.minute: list[int] = []
         self.reached: list[int] = []
         self.ok: list[int] = []
+        self.degraded: list[int] = []
         self.down: list[int] = []
         self.unknown: list[int] = []
         self.interfered: dict[str, list[int]] = {}
@@ -120,14 +122,14 @@ class Event:
     """
     One target on one network, from an onset to an end.
 
-    ``kind``: ``failure`` (attempts fail) or ``volume`` (they cease); the target of a collapse of everything is "*".
-    ``onset`` and ``end`` are None where they lie before or after the capture.  ``points``: {point: {"reached", "ok",
-    "down", "unknown", "interfered": {mechanism: attempts}}} between both.  ``votes``, ``failed``, ``clients``
-    (distinct, that voted), ``failed_clients`` inside; ``votes_before``, ``failed_before`` in the rest of the same
-    stretch. ``mechanisms``: {mechanism: attempts}.  ``controls``: {class of `CONTROLS`: Tally}; an absent class was
-    not seen. ``log10_bayes``: for a change against none.  ``seen``: the hard brackets, {"last_ok_before",
-    "first_failed", "last_failed", "first_ok_after"}: ns or None.  ``findings``: at most 32 ids, ``findings_total``
-    their number.
+    ``kind``: ``failure`` (attempts fail), ``degradation`` (they are reached, but not at once: ``failed`` counts
+    those) or ``volume`` (they cease); the target of a collapse of everything is "*". ``onset`` and ``end`` are None
+    where they lie before or after the capture.  ``points``: {point: {"reached", "ok", "degraded" (of these), "down",
+    "unknown", "interfered": {mechanism: attempts}}} between both.  ``votes``, ``failed``, ``clients`` (distinct, that
+    voted), ``failed_clients`` inside; ``votes_before``, ``failed_before`` in the rest of the same stretch.
+    ``mechanisms``: {mechanism: attempts}.  ``controls``: {class of `CONTROLS`: Tally}; an absent class was not seen.
+    ``log10_bayes``: for a change against none.  ``seen``: the hard brackets, {"last_ok_before", "first_failed",
+    "last_failed", "first_ok_after"}: ns or None.  ``findings``: at most 32 ids, ``findings_total`` their number.
     """
 
     __slots__ = (

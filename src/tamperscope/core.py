@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OK, FULL, END = int(lib.TSCOPE_OK), int(lib.TSCOPE_FULL), int(lib.TSCOPE_END)
 PACKETS, FLOWS, CANDIDATES = int(lib.TSCOPE_PACKETS), int(lib.TSCOPE_FLOWS), int(lib.TSCOPE_CANDIDATES)
-FRAMES = int(lib.TSCOPE_FRAMES)
+FRAMES, TRIES = int(lib.TSCOPE_FRAMES), int(lib.TSCOPE_TRIES)
 CONTAINERS = (None, "pcap", "pcapng")
 READ_AT_ONCE = 64 << 20  # bytes between two looks at signals
 
@@ -29,7 +29,7 @@ class Core:
     One scan of the C core.
 
     Args:
-        emit: PACKETS, FLOWS, CANDIDATES, or-ed.
+        emit: PACKETS, FLOWS, CANDIDATES, TRIES, or-ed.
         flow_marks, transaction_marks: what makes a flow or a DNS transaction a candidate.
         options: further fields of ``struct tscope_options``; 0 is a default.
         key: 16 bytes that decide the places in hash tables, and nothing else; random where None.

@@ -19,7 +19,7 @@ from tamperscope.source import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from tamperscope.fingerprint import Fingerprinter
@@ -32,6 +32,7 @@ def scan(
     max_flows: int = 1 << 20,
     flows: bool = False,
     limit: int | None = None,
+    counted: Callable[[core.Batch], None] | None = None,
 ) -> Scan:
     """
     Scan a capture: an iterator over findings, and over flow records where `flows` is asked for.
@@ -42,11 +43,14 @@ def scan(
         max_flows: live flows held at once; more are evicted, unmarked and oldest first.
         flows: also give a FlowRecord for each flow, as it becomes final.
         limit: stop after so many frames.
+        counted: takes batches of small rows, one of each flow and DNS question; see `tamperscope.watch`.
     Raises:
         CaptureError: nothing of it can be read (not a capture, empty, cut in its header); OSError.
         ValueError, TypeError: wrong arguments.
     """
-    return Scan(source, fingerprinters=fingerprinters, max_flows=max_flows, flows=flows, limit=limit)
+    return Scan(
+        source, fingerprinters=fingerprinters, max_flows=max_flows, flows=flows, limit=limit, counted=counted
+    )
 
 
 class Scan:
@@ -67,12 +71,14 @@ class Scan:
         max_flows: int = 1 << 20,
         flows: bool = False,
         limit: int | None = None,
+        counted: Callable[[core.Batch], None] | None = None,
         **tuning: Any,
     ) -> None:
         if max_flows < 1 or (limit is not None and limit < 1):
             raise ValueError("max_flows and limit must be at least 1")
         self._fingerprinters = fingerprinters
         self._flows = flows
+        self._counted = counted
         self._votes = Votes()
         self._found: dict[str, dict[str, int]] = {}
         self._told = 0
@@ -82,7 +88,7 @@ class Scan:
         self._given = 0
         flow_marks, transaction_marks = self._marks()
         self._core = core.Core(
-            core.CANDIDATES | (core.FLOWS if flows else 0),
+            core.CANDIDATES | (core.FLOWS if flows else 0) | (core.TRIES if counted else 0),
             flow_marks=flow_marks, transaction_marks=transaction_marks, max_flows=max_flows, max_frames=limit or 0,
             **tuning,
         )  # fmt: skip
@@ -129,6 +135,7 @@ class Scan:
     def _run(self) -> Iterator[Finding | FlowRecord]:
         while self._code in (core.OK, core.FULL):
             yield from self._flow_records()
+            self._count()
             self._code = self._source.step(self._core)
         yield from self.rest()
         self._error = notices.undecoded(self._core, self.name)
@@ -149,11 +156,16 @@ class Scan:
             self._notices.extend(one for one in self._new_notices() if one.code not in notices.AT_THE_END)
         self._source.close()
         yield from self._flow_records()
+        self._count()
         yield from self._findings()
 
     def _flow_records(self) -> Iterator[FlowRecord]:
         while self._flows and (batch := self._core.take(core.FLOWS)):
             yield from flows.records(batch, self.name, self._votes)
+
+    def _count(self) -> None:
+        while self._counted and (batch := self._core.take(core.TRIES)):
+            self._counted(batch)
 
     def _findings(self) -> Iterator[Finding]:
         self._judging = self._judging or self._core.take(core.CANDIDATES)
@@ -184,6 +196,11 @@ class Scan:
         raw = self._core.notices(self._told)
         self._told += len(raw)
         return [notices.notice(one, self.name) for one in raw]
+
+    @property
+    def failed(self) -> int:
+        """Of the flows and DNS questions that were counted, those that failed before any payload came."""
+        return int(self._core.summary().failed)
 
     @property
     def summary(self) -> Summary:

@@ -103,6 +103,29 @@ static void check_trace(const struct tscope_flow *f, const struct tscope_trace *
     }
 }
 
+static void take_tries(struct run *r, const struct tscope_batch *b)
+{
+    uint64_t h = r->out->tries;
+    for (size_t i = 0; i < b->n_tries; i++) {
+        struct tscope_try t = b->tries[i];
+        HOLDS((size_t)t.name_offset + t.name_length <= b->n_text);
+        HOLDS(t.flow && t.outcome <= TSCOPE_OUT_SLOW && t.stage <= TSCOPE_STAGE_TRANSFER);
+        if (t.name_length)
+            h = fold(h, b->text + t.name_offset, t.name_length);
+        t.name_offset = 0;
+        h = fold(h, &t, sizeof t);
+    }
+    for (size_t i = 0; i < b->n_learned; i++) {
+        struct tscope_learned l = b->learned[i];
+        HOLDS((size_t)l.name_offset + l.name_length <= b->n_text);
+        if (l.name_length)
+            h = fold(h, b->text + l.name_offset, l.name_length);
+        l.name_offset = 0;
+        h = fold(h, &l, sizeof l);
+    }
+    r->out->tries = h;
+}
+
 static void take_candidates(struct run *r, const struct tscope_batch *b)
 {
     uint64_t h = r->out->candidates;
@@ -151,6 +174,7 @@ static void take_waiting(struct run *r)
 {
     take(r, TSCOPE_PACKETS, take_packets);
     take(r, TSCOPE_FLOWS, take_flows);
+    take(r, TSCOPE_TRIES, take_tries);
 }
 
 /* ---------------------------------------------------------------- input */
@@ -249,7 +273,8 @@ static void set_options(struct tscope_options *o, const struct how *how)
         .max_flows = how->max_flows, .trace_bytes = how->trace_bytes, .candidate_bytes = how->candidate_bytes,
         .context_entries = how->context_entries, .max_frames = how->max_frames,
         .batch_packets = how->batch_packets ? how->batch_packets : 64,
-        .emit = TSCOPE_PACKETS | TSCOPE_FLOWS | TSCOPE_CANDIDATES | TSCOPE_FRAMES, .flow_marks = UINT32_MAX,
+        .emit = TSCOPE_PACKETS | TSCOPE_FLOWS | TSCOPE_CANDIDATES | TSCOPE_FRAMES | TSCOPE_TRIES,
+        .flow_marks = UINT32_MAX,
         .transaction_marks = UINT32_MAX};
     memcpy(o->key, &how->key, sizeof how->key);
 }
@@ -266,6 +291,8 @@ static void run_scan(struct run *r, const uint8_t *data, size_t size, const stru
     while (take(r, TSCOPE_PACKETS, take_packets))
         continue;
     while (take(r, TSCOPE_FLOWS, take_flows))
+        continue;
+    while (take(r, TSCOPE_TRIES, take_tries))
         continue;
     while (take(r, TSCOPE_CANDIDATES, take_candidates))
         continue;
@@ -297,6 +324,7 @@ void same_outcome(const struct outcome *a, const struct outcome *b)
     HOLDS(a->flows == b->flows);
     HOLDS(a->notices == b->notices);
     HOLDS(a->candidates == b->candidates);
+    HOLDS(a->tries == b->tries);
     HOLDS(a->summary == b->summary);
 }
 

@@ -32,7 +32,9 @@ def event(**changes: Any) -> Event:
         "network": "a",
         "onset": Moment(START + 62 * MINUTE, START + 60 * MINUTE, START + 65 * MINUTE),
         "end": Moment(START + 244 * MINUTE, START + 238 * MINUTE, START + 249 * MINUTE),
-        "points": {"name": {"reached": 390, "ok": 0, "degraded": 0, "down": 2, "unknown": 3, "interfered": {"sni_drop": 388}}},
+        "points": {
+            "name": {"reached": 390, "ok": 0, "degraded": 0, "down": 2, "unknown": 3, "interfered": {"sni_drop": 388}}
+        },
         "mechanisms": {"sni_drop": 388},
         "votes": 350,
         "failed": 348,

@@ -56,7 +56,9 @@ def load() -> Rules:
         return Rules(tomllib.load(file))
 
 
-def assess(search: Search, events: Sequence[Event], by: Mapping[str, str], rules: Rules | None = None) -> list[Assessment]:
+def assess(
+    search: Search, events: Sequence[Event], by: Mapping[str, str], rules: Rules | None = None
+) -> list[Assessment]:
     """
     Assessments of events, by onset.
 
@@ -102,6 +104,9 @@ class _Case:
         self.targets = sorted({one.target for one in self.main}, key=lambda one: self.number[one])
         self.spans = {network: self._span(network) for network in self.networks}
         self.features: list[Feature] = []
+        self.tallies: dict[str, Tally] = {}
+        self.clients = self.failed = self.proven = self.elsewhere = 0
+        self.fine_elsewhere = False
         self._votes = search.votes
         self._look()
 
@@ -190,9 +195,6 @@ class _Case:
         elif odds < 2:
             case = "alike"
         self._add("same_server", case, text, odds, low=low, high=high, n=bad + good)
-        self.same_server_n = bad + good
-
-    same_server_n = 0
 
     def _sum(self, kind: str) -> Tally:
         """Controls of one class over the networks; a platform counts once for each of them, not for each event."""
@@ -270,7 +272,7 @@ class _Case:
             if len(mine) >= 3 and len(np.unique(mine["client"])) >= 2:
                 firm.append(network)
         total = sum(counts.values())
-        case = "several" if len(firm) > 1 else "one" if firm else "none"
+        case: str | None = "several" if len(firm) > 1 else "one" if firm else "none"
         text = f"forged frames proven in {total:,} flows and lookups, on {wording.count(len(firm), 'network')}"
         self._add("injected", case, text, float(len(firm)), n=total)
         self.proven = len(firm)
@@ -307,8 +309,8 @@ class _Case:
             case = "pure" if share > 0.85 else "mixed" if share < 0.6 else None
             self._add("purity", case, f"{share:.0%} of failures on a network are of one kind", share, n=total)
             stages = {"dns": 0, "connect": 0, "name": 0}
-            for one in ways.values():
-                for way, n in one.items():
+            for mine in ways.values():
+                for way, n in mine.items():
                     stages[_stage(way)] += n
             best = max(stages, key=lambda one: stages[one])
             share = stages[best] / total
@@ -326,8 +328,9 @@ class _Case:
                 tops[network] = max(sorted(mechanisms), key=lambda one: mechanisms[one])
         if len(tops) > 1:
             kinds = sorted(set(tops.values()))
-            text = f"{len(tops)} networks, {wording.count(len(kinds), 'mechanism')}: {', '.join(map(wording.plain, kinds))}"
-            self._add("differs", "differs" if len(kinds) > 1 and self._same_targets() else None, text, float(len(kinds)))
+            words = wording.listed([wording.plain(kind) for kind in kinds])
+            case = "differs" if len(kinds) > 1 and self._same_targets() else None
+            self._add("differs", case, f"{len(tops)} networks: {words}", float(len(kinds)))
 
     def _same_targets(self) -> bool:
         """Whether networks agree on the targets: at least half of all that any has, each."""
@@ -381,15 +384,15 @@ class _Case:
         return sorted({self.number[one.target] for one in self.main if one.network == network and one.mechanisms})
 
     def _time(self) -> None:
-        firsts = {}
+        firsts: dict[str, Moment] = {}
         for one in self.main:
             if one.onset is not None:
                 firsts.setdefault(one.network, one.onset)
         if len(firsts) > 1:
             at = [one.at for one in firsts.values()]
             spread = (max(at) - min(at)) / MINUTE
-            apart = max(one.start or one.at for one in firsts.values()) > min(one.stop or one.at for one in firsts.values())
-            case = "together" if spread <= 10 else "apart" if apart and spread > 30 else None
+            lows, highs = ([getattr(one, key) or one.at for one in firsts.values()] for key in ("start", "stop"))
+            case = "together" if spread <= 10 else "apart" if max(lows) > min(highs) and spread > 30 else None
             self._add("onset", case, f"networks began within {spread:.0f} minutes of each other", spread, n=len(at))
 
     def _place(self) -> None:
@@ -412,9 +415,6 @@ class _Case:
             text = f"all {len(self.networks)} networks on which the platforms were seen have an event"
             self._add("elsewhere", "struck", text, float(len(self.networks)), n=len(self.networks))
 
-    elsewhere = 0
-    fine_elsewhere = False
-
     def _clients(self) -> None:
         failing = []
         for one in self.main:
@@ -433,9 +433,6 @@ class _Case:
         case = "one" if len(self.networks) == 1 else "several"
         self._add("sites", case, f"{wording.count(len(self.networks), 'network')} with an event",
                   float(len(self.networks)), n=len(self.networks))  # fmt: skip
-
-    clients = failed = proven = 0
-    tallies: dict[str, Tally] = {}
 
     # ---------------------------------------------------------------- scores
 
@@ -505,8 +502,8 @@ class _Case:
             for_=[one.id for one in movers if one.shift[best] > 0][:5],
             against=[one.id for one in movers if one.shift[best] < 0][:5], gates=gates,
             controls={kind: tally for kind, tally in self.tallies.items() if tally.votes}, mechanisms=mechanisms,
-            votes=sum(one.votes for one in self.main), failed=sum(one.failed for one in self.main), clients=self.clients,
-            statement="-",
+            votes=sum(one.votes for one in self.main), failed=sum(one.failed for one in self.main),
+            clients=self.clients, statement="-",
         )  # fmt: skip
         out.changes = wording.changes(out, self.elsewhere)
         titles = {target.id: target.title for target in self.search.targets}

@@ -277,7 +277,7 @@ def _learn_names(rows: Array, learned: Array) -> None:
 
 
 def _codes(rows: Array, findings: Array) -> tuple[Array, Array]:
-    """For each row the code of the mechanism that a finding names, else 0; and the findings with what their rows say."""
+    """For each row the code of the mechanism that a finding names, else 0; and findings with what their rows say."""
     codes = np.zeros(len(rows), np.uint8)
     if not len(findings) or not len(rows):
         return codes, np.zeros(0, FOUND)
@@ -305,7 +305,8 @@ def _cut(rows: Array, ends: dict[int, int]) -> Array:
     last = np.full(1 << 16, np.iinfo(np.int64).max)
     for capture, end in ends.items():
         last[capture] = end - LATE
-    return (rows["facts"] & core.constant("FACT_CUT_BY_END") != 0) & (rows["time"] > last[rows["capture"]])
+    cut: Array = (rows["facts"] & core.constant("FACT_CUT_BY_END") != 0) & (rows["time"] > last[rows["capture"]])
+    return cut
 
 
 def _one_sided(rows: Array) -> Array:
@@ -317,7 +318,8 @@ def _one_sided(rows: Array) -> Array:
     bare = (all_ >= 10) & (one > 0.95 * all_)
     known = np.zeros(1 << 16, bool)
     known[: len(bare)] = bare
-    return known[rows["capture"]]
+    mine: Array = known[rows["capture"]]
+    return mine
 
 
 def _states(rows: Array, found: Array, cut: Array, one_sided: Array) -> Array:
@@ -489,8 +491,8 @@ def _asks_only(rows: Array) -> Array:
 def _strata(rows: Array, states: Array) -> Array:
     """One vote per client, server, target and ten minutes."""
     judged = np.where(states == NONE, UNKNOWN, states)
-    bad = (judged >= DOWN).any(axis=1)
-    good = ~bad & (judged == OK).any(axis=1)
+    bad: Array = np.any(judged >= DOWN, axis=1)
+    good: Array = ~bad & np.any(judged == OK, axis=1)
     lookups = rows["transaction"] != 0
     server = rows["server"] ^ mix(lookups.astype(np.uint64))
     use = bad | good

@@ -74,7 +74,8 @@ def _fill(one: Cells, part: Array, cast: Array) -> None:
     n = len(minutes)
 
     def sums(where: Array) -> list[int]:
-        return np.bincount(at[where], part["count"][where], n).astype(int).tolist()
+        out: list[int] = np.bincount(at[where], part["count"][where], n).astype(int).tolist()
+        return out
 
     one.minute = minutes.tolist()
     one.ok = sums((part["outcome"] == OK) | (part["outcome"] == DEGRADED))

@@ -140,12 +140,14 @@ def _beta(k: Array, n: Array, prior: tuple[float, float], most: int) -> Array:
     """log of B(k + a, n - k + b) / B(a, b)."""
     a, b = prior
     base = lgamma(a + b) - lgamma(a) - lgamma(b)
-    return _gammas(a, most)[k] + _gammas(b, most)[n - k] - _gammas(a + b, most)[n] + base
+    out: Array = _gammas(a, most)[k] + _gammas(b, most)[n - k] - _gammas(a + b, most)[n] + base
+    return out
 
 
 def _gammas(offset: float, most: int) -> Array:
     """lgamma(offset + i) for i = 0 ... most."""
-    return lgamma(offset) + np.concatenate([[0.0], np.cumsum(np.log(offset + np.arange(most)))])
+    out: Array = lgamma(offset) + np.concatenate([[0.0], np.cumsum(np.log(offset + np.arange(most)))])
+    return out
 
 
 def interval(p: Array, level: float) -> tuple[int, int, int]:

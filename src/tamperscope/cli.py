@@ -30,16 +30,19 @@ from tamperscope.console import (
     internal,
     os_error,
     say,
+    shown,
 )
 from tamperscope.errors import CaptureError, UsageError
 from tamperscope.model import Finding, FlowRecord, Notice
 from tamperscope.report.escape import visible
+from tamperscope.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Protocol
 
+    from tamperscope.answer import Answer
     from tamperscope.commands.evidence import EvidenceFile
     from tamperscope.model import Summary
 
@@ -76,6 +79,8 @@ searched for captures; or - for standard input.
   -c N             stop after N frames of each capture
   --json           JSON Lines for programs: findings, notices, then a summary
   --flows          also every flow: a record each with --json, else a table
+  --label N=GLOB   captures whose name fits GLOB are of network N
+  --targets FILE   further platforms and controls, in TOML
   --check          for CI: exit with 1 if a finding is confirmed or likely
   --max-flows N    flows kept in memory at once (default 1048576)
   -n               do not look names up; accepted, as they never are
@@ -108,6 +113,7 @@ EXTENSIONS = (".pcap", ".pcapng", ".cap", ".ntar")
 COMPRESSIONS = (".gz", ".zst", ".xz", ".lz4")
 MAGICS = (b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1", b"\x0a\x0d\x0d\x0a")
 MAX_PROBLEMS = 10  # lines on standard error for each capture; the rest is counted
+HELD = 1 << 22  # characters of tables that wait for the answer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -163,11 +169,14 @@ class _Options:
     """What the command line asks for."""
 
     __slots__ = (
-        "check", "evidence", "flows", "json", "limit", "lines", "max_flows", "quiet", "show", "verbose", "words",
+        "check", "evidence", "flows", "json", "labels", "limit", "lines", "max_flows", "quiet", "show", "targets",
+        "verbose", "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.words: list[str] = []  # captures, those of -r among them
+        self.labels: list[str] = []
+        self.targets: list[str] = []
         self.limit: int | None = None
         self.evidence: str | None = None
         self.max_flows = 1 << 20
@@ -180,7 +189,10 @@ _FLAGS = {
     "-v": "verbose", "--verbose": "verbose", "-n": "", "-h": "help", "--help": "help", "-V": "version",
     "--version": "version",
 }  # fmt: skip
-_VALUES = {"-r": "words", "-c": "limit", "-w": "evidence", "--max-flows": "max_flows"}
+_VALUES = {
+    "-r": "words", "-c": "limit", "-w": "evidence", "--max-flows": "max_flows", "--label": "labels",
+    "--targets": "targets",
+}  # fmt: skip
 _MOST = {"-c": 10**18 - 1, "--max-flows": 1 << 30}
 
 
@@ -196,6 +208,13 @@ def _options(argv: list[str]) -> _Options:
     if options.evidence == "-":
         raise UsageError("-w: standard output (-) has the findings; give a file")
     return options
+
+
+def _label(text: str) -> tuple[str, str]:
+    label, _, pattern = text.partition("=")
+    if not label or not pattern:
+        raise UsageError(f"--label: {shown(text)} is not NAME=GLOB")
+    return label, pattern
 
 
 # -- the run
@@ -235,7 +254,8 @@ class _Run:
             if any(is_same(options.evidence, word) for word in options.words if not os.path.isdir(word)):
                 raise UsageError(f"-w: {file(options.evidence)} is the capture itself")
             self.evidence = EvidenceFile(options.evidence, options.quiet)
-        self.sink: _Json | _Text = _Json(output) if options.json else _Text(output)
+        self.sink: _Json | _Text = _Json(output) if options.json else _Text(output, hold=not options.flows)
+        self.watch = Watch(options.targets, [_label(one) for one in options.labels])
         self.read = self.failed = self.partial = 0
         self.found = False
 
@@ -249,6 +269,13 @@ class _Run:
                     self._one(capture, signal_state)
             if signal_state.number:
                 break
+        try:
+            self.sink.answer(self.watch.answer())
+        except (MemoryError, ArithmeticError, LookupError, TypeError, ValueError) as error:  # findings stand without it
+            debug()
+            self.partial += 1
+            say(f"pcap-scan: {internal(error)}")
+            self.sink.answer(None)
         self.output.flush()
         if self.evidence:
             self.evidence.finish()
@@ -271,7 +298,10 @@ class _Run:
         try:
             source = self.evidence.source(path) if self.evidence else path
             with signal_state:  # opening waits where the other end of a pipe has nothing to say yet
-                opened = scan(source, max_flows=options.max_flows, flows=options.flows, limit=options.limit)
+                opened = scan(
+                    source, max_flows=options.max_flows, flows=options.flows, limit=options.limit,
+                    counted=self.watch.batch,
+                )  # fmt: skip
         except Interrupted:
             return
         except CaptureError as error:
@@ -284,6 +314,7 @@ class _Run:
 
     def _scan(self, path: str, opened: Scan, signal_state: Signals) -> None:
         trouble: list[Notice] = []
+        self.watch.begin(path)
         try:
             self._records(signal_state.watch(opened))
             if signal_state.number:  # judge what was read; a second signal ends that, too
@@ -296,6 +327,7 @@ class _Run:
             debug()
             trouble.append(Notice("error", "internal", internal(error), capture=path))
         notices, summary = opened.notices + trouble, opened.summary
+        self.watch.end(summary, getattr(opened, "failed", 0))
         opened.close()
         if self.evidence:
             self.evidence.write(path, summary.frames, self.options.max_flows)
@@ -309,6 +341,7 @@ class _Run:
                 self.found |= record.verdict in ("confirmed", "likely")
                 if self.evidence:
                     self.evidence.note(record)
+                self.watch.finding(record)
             self.sink.record(record)
 
     def _account(self, summary: Summary, notices: list[Notice]) -> None:
@@ -359,15 +392,27 @@ class _Json:
     def refused(self, notice: Notice) -> None:
         self._output.write(self._format(notice) + "\n")
 
+    def answer(self, answer: Answer | None) -> None:
+        for event in answer.events if answer else ():
+            self._output.write(self._format(event) + "\n")
+        for assessment in answer.assessments if answer else ():
+            self._output.write(self._format(assessment) + "\n")
+
 
 class _Text:
-    """The table for people."""
+    """
+    For people: the answer, then a table for each capture.
 
-    def __init__(self, output: Output) -> None:
+    Tables are held until the answer is known, unless there is much of them.
+    """
+
+    def __init__(self, output: Output, hold: bool) -> None:
         from tamperscope.report.table import Table
 
         self._output = output
-        self._table = Table(output.write, output.width(), output.colour(), not output.is_unicode, LOOKED_FOR)
+        self._held: list[str] | None = [] if hold else None
+        self._size = 0
+        self._table = Table(self._write, output.width(), output.colour(), not output.is_unicode, LOOKED_FOR)
 
     def record(self, record: Finding | FlowRecord) -> None:
         if isinstance(record, FlowRecord):
@@ -377,10 +422,35 @@ class _Text:
 
     def end(self, summary: Summary, notices: list[Notice], interrupted: bool) -> None:
         self._table.end(summary, interrupted)
-        self._output.flush()
+        if self._held is None:
+            self._output.flush()
 
     def refused(self, notice: Notice) -> None:
         """Standard error has it; a table has nothing to add."""
+
+    def _write(self, text: str) -> None:
+        self._size += len(text)
+        if self._held is None:
+            self._output.write(text)
+        elif self._size > HELD:
+            self._let_go()
+            self._output.write(text)
+        else:
+            self._held.append(text)
+
+    def _let_go(self) -> None:
+        for text in self._held or ():
+            self._output.write(text)
+        self._held = None
+
+    def answer(self, answer: Answer | None) -> None:
+        if answer and answer.assessments:
+            from tamperscope.report.answer import lines
+
+            first = self._held is not None or not self._size
+            text = "".join(f"{line}\n" for line in lines(answer, self._output.width(), not self._output.is_unicode))
+            self._output.write(text + "\n" if first and self._held else text if first else "\n" + text)
+        self._let_go()
 
 
 # -- inputs

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tamperscope import changes
-from tamperscope.answer import MINUTE, Event, Moment, Tally
+from tamperscope.answer import CONTROLS, MINUTE, Event, Moment, Tally
 from tamperscope.ballots import ATTEMPT, STRATUM
 from tamperscope.cells import points, votes
 from tamperscope.targets import DOMESTIC
@@ -322,7 +322,7 @@ class Search:
         elsewhen = self._same_hour(network, mine, a, b, events)
         if elsewhen.votes:
             out["same_hour"] = elsewhen
-        return {kind: out[kind] for kind in ("same_server", "same_operator", "foreign", "domestic", "same_hour") if kind in out}
+        return {kind: out[kind] for kind in CONTROLS if kind in out}
 
     def strata(self, network: int, targets: Sequence[int], a: int, b: int) -> tuple[Array, Array, Array]:
         """Strata of a network; a mask of those between a and b, a mask of servers on which the targets failed there."""

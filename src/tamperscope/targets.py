@@ -147,10 +147,3 @@ class Labels:
                 return label, "label"
         return base or capture, "file"
 
-
-def parse_label(text: str) -> tuple[str, str]:
-    """``name=glob`` to (name, glob).  Raises UsageError."""
-    label, found, pattern = text.partition("=")
-    if not found or not label or not pattern:
-        raise UsageError(f"--label: {text!r} is not NAME=PATTERN")
-    return label, pattern

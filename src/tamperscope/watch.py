@@ -1,10 +1,10 @@
 """
 From scans to the answer: what a run saw over all of its captures.
 
-A `Watch` takes what the core counts (a small row for each flow and DNS question) and the findings, and says in the end what
-happened.  Most captures hold nothing that could become an event.  So batches are kept as they are until there are more than
-`HOLD` rows, a finding, enough that failed, or enough time for clients to cease; only then numpy and the stages after it are
-imported.
+A `Watch` takes what the core counts (a small row for each flow and DNS question) and the findings, and says in the
+end what happened.  Most captures hold nothing that could become an event.  So batches are kept as they are until
+there are more than `HOLD` rows, a finding, enough that failed, or enough time for clients to cease; only then numpy
+and the stages after it are imported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Watch:
     """
     Args:
         targets: the user's own tables of targets, on top of ``data/targets.toml``.
-        labels: (network, pattern) as with ``--label network=pattern``.
+        labels: (network, pattern): captures whose path or name fits the pattern are of that network.
+    Raises:
+        UsageError: a table that cannot be read.
     """
 
     def __init__(self, targets: Sequence[str] = (), labels: Sequence[tuple[str, str]] = ()) -> None:
@@ -147,6 +149,8 @@ class Watch:
         out.events = search.events()
         rules = load()
         out.assessments = assess(search, out.events, {one.name: one.by for one in out.networks}, rules)
+        told = {ident for one in out.assessments for ident in one.events}
+        out.events = [one for one in out.events if one.id in told]  # pooled names alone are nobody's event
         out.statements = [one.statement for one in out.assessments]
         out.cells = list(cells(counted.ballots, names, tries.targets.all))
         seen = {one.target for one in out.cells}
@@ -228,8 +232,8 @@ def _nothing(out: Answer) -> str:
     accused = sum(n for group in out.groups for verdict, n in group.counts.items() if verdict in _RANK)
     if accused:
         return (
-            f"Interference with {accused:,} flows and lookups, but no event: that takes failures of at least three clients, "
-            f"and minutes or names that did not fail to compare with."
+            f"Interference with {accused:,} flows and lookups, but no event: that takes failures of three clients, and "
+            "minutes or names to compare with."
         )
-    return f"No event: in {flows:,} flows no platform failed more than it does anyway, for as many clients as an event takes."
+    return f"No event: in {flows:,} flows no platform failed for three clients or more, and more than before or after."
 

@@ -139,7 +139,8 @@ def _verdict(one: Assessment) -> str:
     first, second = ranked[0], ranked[1]
     if one.cause == "inconclusive":
         lacking = [gate["text"] for gate in one.gates if gate["passed"] is False]
-        why = f", and what it needs is not all there ({lacking[0]})" if lacking and first == "targeted_interference" else ""
+        short = lacking and first == "targeted_interference"
+        why = f", and what it needs is not all there ({lacking[0]})" if short else ""
         return (
             f"The cause cannot be told: {CAUSES[first]} (score {score(one.scores[first])}) or {CAUSES[second]} "
             f"({score(one.scores[second])}){why}."

@@ -17,10 +17,11 @@ except ImportError:  # pragma: no cover - another Python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tamperscope.answer import Assessment, Cells, Event
     from tamperscope.model import Finding, Notice, Summary
 
 
-def line(record: Finding | FlowRecord | Notice | Summary) -> str:
+def line(record: Finding | FlowRecord | Notice | Summary | Event | Assessment | Cells) -> str:
     """
     One record as a line of JSON, without the line break.
 

@@ -276,7 +276,7 @@ static uint32_t marks_of_first(const struct flow *f, const struct packet *p)
     uint32_t marks = 0;
     if (self->ttl_max && (p->ttl < self->ttl_min || p->ttl > self->ttl_max))
         marks |= TSCOPE_MARK_ANSWER_UNLIKE;
-    if (f->rtt_server_ns > 0 && p->time_ns - f->trigger_ns < f->rtt_server_ns / 2)
+    if (f->trigger && f->rtt_server_ns > 0 && p->time_ns - f->trigger_ns < f->rtt_server_ns / 2)
         marks |= TSCOPE_MARK_ANSWER_TOO_EARLY;
     if (p->flags & TSCOPE_FIN)
         marks |= TSCOPE_MARK_ANSWER_FIN;
@@ -285,8 +285,7 @@ static uint32_t marks_of_first(const struct flow *f, const struct packet *p)
 
 void answer_begin(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
-    if (f->name_state != NAME_DONE || !p->payload_have ||
-        (f->trigger != TSCOPE_TRIGGER_TLS_HELLO && f->trigger != TSCOPE_TRIGGER_HTTP_REQUEST))
+    if (f->name_state != NAME_DONE || !p->payload_have || f->trigger == TSCOPE_TRIGGER_DATA)
         return;
     f->answer = mem_new(1, sizeof *f->answer);
     if (!f->answer)
@@ -336,4 +335,17 @@ void answer_more(struct tscope_scan *s, struct flow *f, const struct packet *p)
     }
     if (a->stream && p->payload_have)
         take_into_stream(s, f, p);
+}
+
+/* Where only the server's packets were captured, what it said after its SYN+ACK is looked at all the same. */
+void answer_unasked(struct tscope_scan *s, struct flow *f, const struct packet *p)
+{
+    if (f->side[!p->from].packets || !(f->side[p->from].flags & TSCOPE_SYN))
+        return;
+    if (f->name_state != NAME_DONE) {
+        f->name_state = NAME_DONE;
+        answer_begin(s, f, p);
+    } else if (kept_answer_of(f)) {
+        answer_more(s, f, p);
+    }
 }

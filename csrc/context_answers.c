@@ -55,6 +55,7 @@ struct server {
     uint8_t address[16];
     uint64_t port;
     uint32_t tls, plain;
+    uint32_t alike, unlike;
 };
 
 int context_answers_init(struct tscope_scan *s)
@@ -225,14 +226,17 @@ void context_answer_read(struct tscope_scan *s, const struct flow *f, int64_t ti
         page_read(s, f, a->page, name, time_ns);
     if (tls)
         tls_read(s, f, a, name, time_ns);
+    struct server key = {.port = f->head.key.port[!f->client]};
+    memcpy(key.address, f->head.key.address[!f->client], 16);
+    struct server *v = entry(&s->answers.servers, &key);
+    if (!v)
+        return;
+    bool unlike = (f->marks & TSCOPE_MARK_ANSWER_UNLIKE) != 0;
+    v->unlike += unlike;
+    v->alike += !unlike && (f->side[!f->client].flags & TSCOPE_SYN);
     if (f->trigger == TSCOPE_TRIGGER_TLS_HELLO) {
-        struct server key = {.port = f->head.key.port[!f->client]};
-        memcpy(key.address, f->head.key.address[!f->client], 16);
-        struct server *v = entry(&s->answers.servers, &key);
-        if (v) {
-            v->tls += tls;
-            v->plain += plain;
-        }
+        v->tls += tls;
+        v->plain += plain;
     }
 }
 
@@ -311,6 +315,11 @@ void context_of_answer(const struct tscope_scan *s, const struct tscope_flow *ro
     memcpy(key.address, row->server, 16);
     const struct server *v = lookup(&s->answers.servers, &key);
     bool tls = a->kind == TSCOPE_ANSWER_TLS, plain = a->kind == TSCOPE_ANSWER_HTTP || a->kind == TSCOPE_ANSWER_HTML;
+    if (v && a->kind != TSCOPE_ANSWER_NONE) {
+        bool unlike = (row->marks & TSCOPE_MARK_ANSWER_UNLIKE) != 0;
+        out->server_unlike = without(v->unlike, unlike);
+        out->server_alike = without(v->alike, !unlike && (row->flags[1] & TSCOPE_SYN));
+    }
     if (v && row->trigger == TSCOPE_TRIGGER_TLS_HELLO) {
         out->server_tls = without(v->tls, tls);
         out->server_plain = without(v->plain, plain);

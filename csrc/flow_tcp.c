@@ -365,9 +365,11 @@ static unsigned take_client_payload(struct tscope_scan *s, struct flow *f, const
 
 static void take_server_payload(struct tscope_scan *s, struct flow *f, const struct packet *p, unsigned what)
 {
-    if (!f->trigger || (what & TSCOPE_WHAT_KEEP_ALIVE))
+    if (what & TSCOPE_WHAT_KEEP_ALIVE)
         return;
-    if (f->answer_ns == TSCOPE_NO_NS) {
+    if (!f->trigger) {
+        answer_unasked(s, f, p);
+    } else if (f->answer_ns == TSCOPE_NO_NS) {
         f->answer_ns = p->time_ns;
         answer_begin(s, f, p);
     } else if (kept_answer_of(f)) {

@@ -417,6 +417,8 @@ void stream_found(struct tscope_scan *s, struct flow *f, unsigned from_end, unsi
 /* The server's first payload after the trigger, before flow_tcp takes note of it; and its later payload. */
 void answer_begin(struct tscope_scan *s, struct flow *f, const struct packet *p);
 void answer_more(struct tscope_scan *s, struct flow *f, const struct packet *p);
+/* A server's payload without a trigger. */
+void answer_unasked(struct tscope_scan *s, struct flow *f, const struct packet *p);
 /* No more of it will come: what is there is all. */
 void answer_settle(struct tscope_scan *s, struct flow *f);
 void answer_end(struct tscope_scan *s, struct flow *f);

@@ -363,8 +363,9 @@ enum tscope_answer_what {
     TSCOPE_ANSWER_CUT = 1 << 5            /* its end was not seen: what is missing is unknown, not absent */
 };
 
-/* What a server said first after a hello or request: read from at most 8 KiB, until it is known.  Of an unmarked flow it is
- * let go with the trace.  A certificate is in the clear before TLS 1.3 only, and not where a session is taken up again.
+/* What a server said first after a hello or request, or after its SYN+ACK where only its packets were captured: read from
+ * at most 8 KiB, until it is known.  Of an unmarked flow it is let go with the trace.  A certificate is in the clear before
+ * TLS 1.3 only, and not where a session is taken up again.
  * The words stand in the batch's text one after another.  HTTP, HTML: Location, Server, title, the page's first 256 bytes
  * from its first tag on; TLS: the issuer's common name and organisation, the subject's common name and organisation. */
 struct tscope_answer {
@@ -409,6 +410,8 @@ struct tscope_answer_context {
     uint32_t contested_after;             /* ... after the others only */
     uint32_t server_tls;                  /* this server and port: flows answered with TLS */
     uint32_t server_plain;                /* ... with HTTP, or HTML alone */
+    uint32_t server_alike;                /* this server and port: answers whose TTL the handshake had, too */
+    uint32_t server_unlike;               /* ... had not */
 };
 
 /* ---------------------------------------------------------------- DNS transactions */

@@ -114,13 +114,17 @@ def observations(path: pathlib.Path) -> Iterator[str]:
             picked = columns[one.unit].select(one.pick(columns[one.unit]))
             for seen in [*one.examine(picked), *one.compare(picked, picked.context)]:
                 for at, row in enumerate(seen.rows.tolist()):
-                    values = [f"{name}={array[at].item():.10g}" for name, array in seen.values.items()]
+                    values = [f"{name}={_shown(array[at])}" for name, array in seen.values.items()]
                     frames = ",".join(map(str, seen.frames_of(at)))
                     words = [one.mechanism, seen.id, seen.role, f"frames={frames}" if frames else "", *values]
                     number = int(picked.units["number"][row])
                     found.append((one.unit, number, " ".join(word for word in words if word)))
     found.sort(key=lambda fact: fact[:2])  # stable: the facts of a unit stay in the order in which they were stated
     return (f"{unit} {number} {words}" for unit, number, words in found)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value.item():.10g}"
 
 
 def findings(path: pathlib.Path) -> Iterator[str]:

@@ -13,9 +13,9 @@ import tamperscope
 PACKAGE = pathlib.Path(tamperscope.__file__).parent
 ORDER = (
     "errors", "model", "answer", "catalogue", "pcapng", "core", "marks", "flows", "notices", "inflate", "iterables",
-    "source", "frame", "capture", "fingerprint", "by_name", "fingerprinters", "weigh", "judge", "scan", "explain",
-    "targets", "ballots", "cells", "changes", "events", "wording", "assess", "watch", "report", "spool", "console",
-    "arguments", "commands", "cli",
+    "source", "frame", "capture", "fingerprint", "by_name", "first_answer", "fingerprinters", "weigh", "judge", "scan",
+    "explain", "targets", "ballots", "cells", "changes", "events", "wording", "assess", "watch", "report", "spool",
+    "console", "arguments", "commands", "cli",
 )  # fmt: skip
 # Its one job is to import names when they are used, wherever they stand.
 LAZY = "__init__.py"

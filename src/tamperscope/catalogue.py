@@ -42,6 +42,7 @@ MATCH_KEYS = frozenset((
     "flags", "count", "ip_id", "ip_id_min", "ip_id_max", "ip_id_step", "df", "ttl_initial", "window", "ack",
     "seq_steps", "payload", "extension", "residual_s", "scope", "direction", "renewed", "packets_after",
     "bytes_to_client", "aa", "record_ttl", "addresses", "aaaa_prefix",
+    "status", "location", "server", "title", "body", "issuer",
 ))  # fmt: skip
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 

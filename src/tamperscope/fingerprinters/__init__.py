@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tamperscope.fingerprinters.blockpage import Blockpage
 from tamperscope.fingerprinters.dns_drop import DnsDrop
 from tamperscope.fingerprinters.dns_forgery import DnsForgery
 from tamperscope.fingerprinters.rst_injection import RstInjection
 from tamperscope.fingerprinters.sni_drop import SniDrop
 
-ALL = (RstInjection, SniDrop, DnsForgery, DnsDrop)
+ALL = (RstInjection, SniDrop, Blockpage, DnsForgery, DnsDrop)

@@ -16,7 +16,8 @@ import pytest
 from corpus import CASES, PCAPS, needs_cases
 from truth import Outcome, judge
 
-MECHANISMS = ("rst_injection", "sni_drop", "dns_forgery", "dns_drop")  # those that there is a fingerprinter for
+# Those that there is a fingerprinter for.
+MECHANISMS = ("rst_injection", "sni_drop", "blockpage", "dns_forgery", "dns_drop")
 MURMURS = 0.01  # of the innocent flows
 FRAMES = 0.99  # precision and recall of injected frames
 

@@ -286,6 +286,27 @@ bool candidates_transaction(struct tscope_scan *s, const struct tscope_transacti
 
 /* ---------------------------------------------------------------- taking */
 
+/* Of flows that waited for the context those remain to which it gives the mark, or that have another one. */
+static void drop_untelling(struct tscope_scan *s, struct tscope_batch *b)
+{
+    uint32_t asked = s->options.flow_marks;
+    size_t kept = 0;
+    for (size_t i = 0; i < b->n_flows; i++) {
+        struct tscope_flow *row = &b->flows[i];
+        const struct tscope_trace *trace = row->trace_count ? b->trace + row->trace_offset : NULL;
+        if ((asked & TSCOPE_MARK_REFUSED) && (row->marks & QUIET_MARKS) && quiet_tells(row, trace, &b->flow_context[i]))
+            row->marks |= TSCOPE_MARK_REFUSED;
+        if (!(row->marks & asked))
+            continue;
+        b->flows[kept] = *row;
+        b->answers[kept] = b->answers[i];
+        b->answer_context[kept] = b->answer_context[i];
+        b->flow_context[kept++] = b->flow_context[i];
+    }
+    s->candidates.count -= b->n_flows - kept;
+    b->n_flows = kept;
+}
+
 static bool add_context(struct tscope_scan *s, struct tscope_batch *b)
 {
     static const uint8_t no_text[1];
@@ -298,6 +319,7 @@ static bool add_context(struct tscope_scan *s, struct tscope_batch *b)
         context_of_flow(s, &b->flows[i], text, &b->flow_context[i]);
         context_of_answer(s, &b->flows[i], &b->answers[i], text, &b->answer_context[i]);
     }
+    drop_untelling(s, b);
     for (size_t i = 0; i < b->n_transactions; i++) {
         const struct tscope_transaction *t = &b->transactions[i];
         const struct tscope_message *m = t->message_count ? b->messages + t->message_offset : NULL;
@@ -306,7 +328,7 @@ static bool add_context(struct tscope_scan *s, struct tscope_batch *b)
     return true;
 }
 
-int candidates_take(struct tscope_scan *s, struct tscope_batch **batch)
+static int take_chunk(struct tscope_scan *s, struct tscope_batch **batch)
 {
     struct candidates *c = &s->candidates;
     *batch = NULL;
@@ -331,4 +353,14 @@ int candidates_take(struct tscope_scan *s, struct tscope_batch **batch)
     c->taken++;
     *batch = out;
     return TSCOPE_OK;
+}
+
+int candidates_take(struct tscope_scan *s, struct tscope_batch **batch)
+{
+    for (;;) {                                         /* each time one chunk fewer is left */
+        int code = take_chunk(s, batch);
+        if (code || !*batch || (*batch)->n_flows || (*batch)->n_transactions)
+            return code;
+        tscope_batch_free(*batch);
+    }
 }

@@ -13,7 +13,7 @@ static uint32_t last_marks(const struct flow *f, const struct side *client, cons
         marks |= TSCOPE_MARK_TRIGGER_UNACKED;
     if (f->head.key.protocol == 6 && (client->flags & TSCOPE_SYN) && !server->packets)
         marks |= TSCOPE_MARK_SYN_UNANSWERED;
-    return marks;
+    return marks | quiet_marks(f);
 }
 
 static uint32_t last_facts(const struct flow *f, const struct side *client, const struct side *server, unsigned final_by)
@@ -86,8 +86,11 @@ static void set_base(const struct tscope_scan *s, const struct flow *f, struct t
     row->protocol = f->head.key.protocol;
     row->trigger = f->trigger;
     row->name_length = f->name_length;
+    row->first_ns = f->first_ns;
     for (unsigned i = 0; i < 2; i++) {
         unsigned end = i == 0 ? f->client : !f->client;
+        row->packets[i] = f->side[end].packets;
+        row->bytes[i] = f->side[end].bytes;
         row->resets[i] = f->side[end].resets;
         row->ttl_first[i] = f->rare[end].ttl_first;
         row->ttl_min[i] = f->side[end].ttl_min;
@@ -99,8 +102,6 @@ static void set_sides(struct tscope_flow *row, const struct flow *f)
 {
     for (unsigned i = 0; i < 2; i++) {
         unsigned end = i == 0 ? f->client : !f->client;
-        row->packets[i] = f->side[end].packets;
-        row->bytes[i] = f->side[end].bytes;
         row->isn[i] = f->rare[end].isn;
         row->missing[i] = f->rare[end].missing;
         row->retransmissions[i] = f->rare[end].retransmissions;
@@ -116,7 +117,6 @@ static void set_rest(const struct tscope_scan *s, const struct flow *f, struct t
     const struct side *last = later ? client : server;
     row->number = f->number;
     row->first_frame = f->first_frame;
-    row->first_ns = f->first_ns;
     row->last_frame = last->last_frame;
     row->last_ns = last->last_ns;
     row->final_frame = s->sum.frames;
@@ -224,7 +224,8 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
     answer_settle(s, f);
     f->marks |= last_marks(f, client, server);
     f->facts |= last_facts(f, client, server, final_by);
-    bool candidate = (s->options.emit & TSCOPE_CANDIDATES) && (f->marks & s->options.flow_marks);
+    bool candidate = (s->options.emit & TSCOPE_CANDIDATES) &&
+                     ((f->marks & s->options.flow_marks) || quiet_may_tell(s, f));
     bool wanted = candidate || (s->options.emit & TSCOPE_FLOWS);
     if (wanted)
         memset(&row, 0, sizeof row);
@@ -245,7 +246,7 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
     if (s->options.emit & TSCOPE_FLOWS)
         emit(s, &row, f);
     if (s->options.emit & TSCOPE_CANDIDATES)
-        context_flow(s, &row, f->name, plain_reset_ttl(f, &row));
+        context_flow(s, &row, f->name, plain_reset_ttl(f, &row), quiet_was_heard(f));
     if (candidate && !candidates_flow(s, &row, f))
         out_of_memory(s);
 }

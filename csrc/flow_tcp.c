@@ -187,8 +187,13 @@ static bool is_telling(struct flow *f, struct side *self, const struct side *oth
         self->after_reset++;
         return true;
     }
-    if (!unanswered(f) || f->silent_rows >= ROWS_UNANSWERED)
+    if (f->silent_rows >= ROWS_UNANSWERED)
         return false;
+    if (!unanswered(f)) {
+        bool repeat = (what & TSCOPE_WHAT_RETRANSMISSION) && quiet_is_telling(f, p);
+        f->silent_rows += repeat;
+        return repeat;
+    }
     if (p->from == f->client && !(what & TSCOPE_WHAT_RETRANSMISSION))
         return false;
     f->silent_rows++;
@@ -457,6 +462,8 @@ static bool take_segment(struct tscope_scan *s, struct flow *f, struct side *sel
     unsigned what = self->resets ? TSCOPE_WHAT_AFTER_RST : 0;
     take_handshake(s, f, self, p);
     what |= place_in_stream(f, self, p);
+    if (what & TSCOPE_WHAT_RETRANSMISSION)
+        quiet_repeat(f, p);
     self->flags |= p->flags;
     if (p->payload_length && p->from == f->client)
         what = take_client_payload(s, f, self, p, what);

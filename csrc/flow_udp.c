@@ -1,7 +1,7 @@
 /* What a UDP datagram changes in its flow. */
 #include "scan.h"
 
-enum { FIRST_ROWS = 6, PORT_DNS = 53 };
+enum { FIRST_ROWS = 6, ROWS_UNHEARD = 16, PORT_DNS = 53 };
 
 static void find_client(struct flow *f, const struct packet *p)
 {
@@ -21,8 +21,10 @@ static unsigned find_trigger(struct tscope_scan *s, struct flow *f, const struct
             f->answer_ns = p->time_ns;
         if (f->side[p->from].packets < FIRST_ROWS)
             quic_take_answer(f, p);
-    } else if (f->answer_ns == TSCOPE_NO_NS && !what && quic_is_initial(p)) {
-        f->facts |= TSCOPE_FACT_TRIGGER_REPEATED;
+    } else {
+        if (f->answer_ns == TSCOPE_NO_NS && !what && quic_is_initial(p))
+            f->facts |= TSCOPE_FACT_TRIGGER_REPEATED;
+        quiet_repeat(f, p);
     }
     return what;
 }
@@ -36,7 +38,10 @@ void flow_udp(struct tscope_scan *s, struct flow *f, const struct packet *p)
     if (dns)                                           /* its messages tell more than a trace */
         transactions_packet(s, f, p);
     unsigned what = dns ? 0 : find_trigger(s, f, p);
-    if (!dns && f->side[0].packets + f->side[1].packets < FIRST_ROWS)
+    bool early = f->side[0].packets + f->side[1].packets < FIRST_ROWS;
+    bool unheard = !early && f->trigger && f->silent_rows < ROWS_UNHEARD && quiet_is_telling(f, p);
+    f->silent_rows += unheard;
+    if (!dns && (early || unheard))
         flow_trace(s, f, p, flow_before(f, p), what);
     if (!self->ttl_max)
         f->rare[p->from].ttl_first = self->ttl_min = self->ttl_max = p->ttl;

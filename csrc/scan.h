@@ -119,6 +119,7 @@ struct rare {
     uint32_t retransmissions;
     uint8_t ttl_first;
     uint8_t plain_rst_ttl;        /* of a reset that answers no trigger: closed port, after FIN; 0: none */
+    uint8_t unheard;              /* repeats (QUIC: packets) in a row to which the other end said nothing */
 };
 
 enum name_state { NAME_WANTED, NAME_WAITS, NAME_DONE };
@@ -234,6 +235,7 @@ struct candidates {
     uint64_t spill_end;
     int spill;                    /* descriptor; -1: none yet */
     uint64_t count;
+    uint32_t unproven;            /* flows that wait for the context to say whether they are candidates at all */
 };
 
 /* ---------------------------------------------------------------- context (context.c) */
@@ -242,7 +244,8 @@ struct fate_row;
 struct dns_fate;
 
 struct context {
-    struct table servers, near;
+    struct table servers, hosts, near;
+    uint32_t quic[2];             /* reached, silent */
     struct fate_row *log;         /* how flows fared, not yet counted in `near` */
     uint32_t n_log, room_log;
     struct {                      /* context_dns.c */
@@ -387,6 +390,21 @@ struct before flow_before(const struct flow *f, const struct packet *p);
 /* A row of the trace for this packet; false where none could be had. */
 bool flow_trace(struct tscope_scan *s, struct flow *f, const struct packet *p, struct before b, unsigned what);
 
+/* flow_quiet.c: what flows to which nothing came back have in common */
+/* A packet that its sender repeats, before it counts in `self`. */
+void quiet_repeat(struct flow *f, const struct packet *p);
+/* Such a packet, while the other end has been silent for a second: worth a row of the trace? */
+bool quiet_is_telling(const struct flow *f, const struct packet *p);
+uint32_t quiet_marks(const struct flow *f);
+/* The server acknowledged something after the trigger was sent. */
+bool quiet_was_heard(const struct flow *f);
+/* Marks that ordinary flows have as well (closed ports, dead hosts): only the context says whether such a flow is a
+ * candidate.  First, whether it is worth waiting for that; when candidates are taken, whether it is. */
+#define QUIET_MARKS (TSCOPE_MARK_SYN_UNANSWERED | TSCOPE_MARK_RST_ON_SYN | TSCOPE_MARK_PROHIBITED)
+bool quiet_may_tell(struct tscope_scan *s, const struct flow *f);
+bool quiet_tells(const struct tscope_flow *row, const struct tscope_trace *trace,
+                 const struct tscope_flow_context *context);
+
 /* flow_lone.c */
 /* Whether nothing need be done yet with the first packet of a flow. */
 bool lone_suits(const struct packet *p);
@@ -453,7 +471,9 @@ void transactions_finish(struct tscope_scan *s);
 int context_init(struct tscope_scan *s);
 void context_end(struct tscope_scan *s);
 uint64_t context_evicted(const struct tscope_scan *s);
-void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *name, const uint8_t rst_ttl);
+void context_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *name, uint8_t rst_ttl, bool heard);
+/* Whether the server was seen to accept a connection so far. */
+bool context_has_connected(const struct tscope_scan *s, const struct flow_key *key, unsigned server);
 /* Once, before the first look-up: what was only logged is counted. */
 void context_settle(struct tscope_scan *s);
 void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const uint8_t *text,

@@ -199,6 +199,20 @@ static void start_buffer(struct tscope_scan *s, struct flow *f, const struct pac
     take_into_buffer(s, f, p);
 }
 
+/* The bytes that the snap length left begin a ClientHello or a request, though not its name.  A word and a blank alone
+ * begin many protocols; a target behind them begins HTTP. */
+static void name_cut(struct flow *f, const struct packet *p)
+{
+    const uint8_t *blank = memchr(p->payload, ' ', p->payload_have);
+    const uint8_t *end = p->payload + p->payload_have;
+    if (p->payload_have > 5 && p->payload[0] == 22 && p->payload[5] == 1)
+        f->trigger = TSCOPE_TRIGGER_TLS_HELLO;
+    else if (blank && blank + 1 < end && (blank[1] == '/' || (end - blank > 7 && !memcmp(blank + 1, "http://", 7))))
+        f->trigger = TSCOPE_TRIGGER_HTTP_REQUEST;
+    f->facts |= TSCOPE_FACT_NAME_INCOMPLETE;           /* the rest will never come */
+    f->name_state = NAME_DONE;
+}
+
 void stream_take(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
     if (!f->trigger) {
@@ -219,8 +233,7 @@ void stream_take(struct tscope_scan *s, struct flow *f, const struct packet *p)
     if (result == PARSED_NO)
         not_named(f, p->from);
     if (result == PARSED_MORE && p->payload_have < p->payload_length) {
-        f->facts |= TSCOPE_FACT_NAME_INCOMPLETE;       /* cut by the snap length: the rest will never come */
-        f->name_state = NAME_DONE;
+        name_cut(f, p);
     } else if (result == PARSED_MORE) {
         start_buffer(s, f, p, wanted);
     }

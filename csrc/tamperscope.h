@@ -184,6 +184,10 @@ enum tscope_flow_mark {
     TSCOPE_MARK_RST_FLAGS = 1 << 12,      /* a reset with PSH, FIN, SYN or reserved bits */
     TSCOPE_MARK_RST_IP_ID = 1 << 13,      /* a reset whose IP ID equals that of the packet that it answers, or of its
                                              sender's packet before it (other than 0) */
+    TSCOPE_MARK_STALLED = 1 << 14,        /* answered, and then the server fell silent for the rest of the flow while the
+                                             client went on: three repeats (QUIC: packets) or more in 3 s or more */
+    TSCOPE_MARK_PROHIBITED = 1 << 15,     /* a router that is no end of the flow says by ICMP that the client's packet is
+                                             administratively prohibited */
     /* Of the answer: the server's first payload after a hello or request. */
     TSCOPE_MARK_ANSWER_UNLIKE = 1 << 16,  /* its TTL is that of none of the server's packets before it */
     TSCOPE_MARK_ANSWER_TOO_EARLY = 1 << 17, /* it comes in under half of the handshake's RTT */
@@ -192,7 +196,10 @@ enum tscope_flow_mark {
     TSCOPE_MARK_ANSWER_PAGE = 1 << 20,    /* a page of a kind that filters send: HTML without a head, a redirect to an
                                              address or another site, status 403 or 451, a frame or refresh */
     TSCOPE_MARK_ANSWER_PLAIN = 1 << 21,   /* HTTP, or HTML alone, in answer to a ClientHello */
-    TSCOPE_MARK_ISSUER_PRIVATE = 1 << 22  /* a certificate whose issuer is no public authority that the core knows */
+    TSCOPE_MARK_ISSUER_PRIVATE = 1 << 22, /* a certificate whose issuer is no public authority that the core knows */
+    TSCOPE_MARK_REFUSED = 1 << 23         /* no connection came about (ignored, reset on SYN, prohibited), and by the rest
+                                             of the capture that is not how this server or network is: known when
+                                             candidates are taken, and only set there */
 };
 
 /* Facts about how far a flow can be judged at all. */
@@ -281,7 +288,10 @@ enum tscope_trace_what {
     TSCOPE_WHAT_AFTER_RST = 1 << 5,       /* this sender has sent a reset before */
     TSCOPE_WHAT_CUT = 1 << 6,             /* payload cut by the snap length */
     TSCOPE_WHAT_DUPLICATE = 1 << 7,       /* a copy of an earlier frame (mirror port, second interface) */
-    TSCOPE_WHAT_ICMP = 1 << 8             /* an ICMP error that quotes this flow */
+    TSCOPE_WHAT_ICMP = 1 << 8,            /* an ICMP error that quotes this flow */
+    TSCOPE_WHAT_BY_END = 1 << 9,          /* ... and comes from an end of it */
+    TSCOPE_WHAT_BY_NEIGHBOUR = 1 << 10    /* ... and comes from the network of the end that was not reached: the same
+                                             /24, IPv6: the same /48 */
 };
 
 /* A telling packet of a flow: a row of the trace, in frame order.
@@ -316,10 +326,36 @@ struct tscope_trace {
 
 /* What the rest of the capture says about a candidate flow's ends.  "Near" means within about two minutes of it.
  * "Reached" flows got payload from the server after their trigger; "reset" ones a reset of the server instead, "silent"
- * ones neither.
- * The candidate itself is not counted.  Zeroes mean no baseline, never "no difference". */
+ * ones neither, or fell silent (TSCOPE_MARK_STALLED).  "Connected" flows got a SYN+ACK, "ignored" ones repeated their
+ * SYN into silence, "prohibited" ones were rejected by a router (TSCOPE_MARK_PROHIBITED).
+ * The candidate itself is not counted (but its answer may be the latest one).  Zeroes mean no baseline, never "no
+ * difference". */
 struct tscope_flow_context {
     int64_t server_min_rtt_ns;            /* smallest SYN to SYN+ACK over the server's flows; -1: none */
+    int64_t near_pair_last_ns;            /* latest answer among near_pair_reached; -1: none */
+    int64_t near_server_last_ns;          /* ... near_server_reached */
+    int64_t near_client_last_ns;          /* ... near_client_reached */
+    int64_t near_pair_connected_ns;       /* beginning of the latest of near_pair_connected; -1: none */
+    int64_t near_server_connected_ns;
+    int64_t near_client_connected_ns;
+    int64_t host_min_rtt_ns;              /* as server_min_rtt_ns, of any port of the server's address */
+    uint32_t near_pair_large;             /* of near_pair_reached, flows with 32 KiB or more from the server */
+    uint32_t near_server_large;
+    uint32_t near_server_connected;
+    uint32_t near_server_ignored;
+    uint32_t near_pair_heard;             /* of near_pair_silent, flows in which the server acknowledged something after
+                                             the trigger was sent */
+    uint32_t near_pair_connected;
+    uint32_t near_pair_ignored;
+    uint32_t near_client_connected;
+    uint32_t near_client_ignored;
+    uint32_t near_client_prohibited;
+    uint32_t near_port_connected;         /* near, same server port, other servers, any client */
+    uint32_t near_other_reached;          /* near, same client, server and port, over the other of TCP and UDP */
+    uint32_t near_quic_reached;           /* near, same client, QUIC to any server */
+    uint32_t near_quic_silent;
+    uint32_t quic_reached;                /* whole capture, QUIC */
+    uint32_t quic_silent;
     uint32_t server_flows;                /* over the whole capture, same address, port and protocol */
     uint32_t server_reached;
     uint32_t server_reset;
@@ -344,6 +380,8 @@ struct tscope_flow_context {
     uint8_t server_ttl_max;
     uint8_t server_rst_ttl[4];            /* the first that it had in resets that answer no trigger (closed port, after
                                              its FIN), in flows where nothing speaks for a forgery; 0: no more */
+    uint8_t host_ttl_min;                 /* over SYN+ACKs and data of any port of the server's address */
+    uint8_t host_ttl_max;
 };
 
 /* ---------------------------------------------------------------- answers */

@@ -12,6 +12,7 @@ import pytest
 
 from tamperscope import catalogue
 from tamperscope.errors import CatalogueError
+from tamperscope.weigh import mechanisms
 
 GOOD = """
 mechanism = "rst_injection"
@@ -58,7 +59,7 @@ def test_shipped_catalogue_loads() -> None:
 def weights() -> dict[tuple[str, str], dict[str, Any]]:
     """The observations of data/weights.toml by mechanism and id."""
     data = tomllib.loads((pathlib.Path(catalogue.DATA) / "weights.toml").read_text("utf-8"))
-    return {(one["mechanism"], one["id"]): one for one in data["observation"]}
+    return {(mechanism, one["id"]): one for one in data["observation"] for mechanism in mechanisms(one)}
 
 
 def test_evidence_is_what_findings_rest_on() -> None:

@@ -13,7 +13,8 @@ import tamperscope
 PACKAGE = pathlib.Path(tamperscope.__file__).parent
 ORDER = (
     "errors", "model", "answer", "catalogue", "pcapng", "core", "marks", "flows", "notices", "inflate", "iterables",
-    "source", "frame", "capture", "fingerprint", "by_name", "first_answer", "fingerprinters", "weigh", "judge", "scan",
+    "source", "frame", "capture", "fingerprint", "by_name", "first_answer", "silence", "fingerprinters", "weigh",
+    "judge", "scan",
     "explain", "targets", "ballots", "cells", "changes", "events", "wording", "assess", "watch", "report", "spool",
     "console", "arguments", "commands", "cli",
 )  # fmt: skip

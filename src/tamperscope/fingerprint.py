@@ -44,6 +44,8 @@ MARK_UNANSWERED = 1 << 6
 MARK_TRIGGER_UNACKED = 1 << 7
 MARK_RST_FLAGS = 1 << 12
 MARK_RST_IP_ID = 1 << 13
+MARK_STALLED = 1 << 14
+MARK_PROHIBITED = 1 << 15
 MARK_ANSWER_UNLIKE = 1 << 16
 MARK_ANSWER_TOO_EARLY = 1 << 17
 MARK_ANSWER_CONFLICT = 1 << 18
@@ -51,6 +53,7 @@ MARK_ANSWER_FIN = 1 << 19
 MARK_ANSWER_PAGE = 1 << 20
 MARK_ANSWER_PLAIN = 1 << 21
 MARK_ISSUER_PRIVATE = 1 << 22
+MARK_REFUSED = 1 << 23
 MARK_ANSWERED_TWICE = 1 << 0
 MARK_ANSWERS_DIFFER = 1 << 1
 MARK_SPECIAL_ADDRESS = 1 << 3
@@ -62,17 +65,19 @@ MARK_IGNORED = 1 << 10
 FACT_SYN = 1 << 0
 FACT_CUT_BY_END = 1 << 3
 FACT_TRACE_TAKEN = 1 << 4
+FACT_NAME_INCOMPLETE = 1 << 7
 FACT_ONE_WAY = 1 << 9
 FACT_TRIGGER_REPEATED = 1 << 12
 WHAT_TRIGGER = 1 << 0
 WHAT_RETRANSMISSION = 1 << 1
+WHAT_AHEAD = 1 << 2
 WHAT_KEEP_ALIVE = 1 << 3
 WHAT_REFERENCE = 1 << 4
 WHAT_DUPLICATE = 1 << 7
 WHAT_ICMP = 1 << 8
-TRIGGER_TLS_HELLO = 1
-TRIGGER_HTTP_REQUEST = 2
-TRIGGER_DATA = 4
+WHAT_BY_END = 1 << 9
+WHAT_BY_NEIGHBOUR = 1 << 10
+TRIGGER_TLS_HELLO, TRIGGER_HTTP_REQUEST, TRIGGER_QUIC_INITIAL, TRIGGER_DATA = 1, 2, 3, 4
 ANSWER_HTTP, ANSWER_HTML, ANSWER_TLS, ANSWER_TLS_ALERT, ANSWER_OTHER = 1, 2, 3, 4, 5
 ANSWER_CERTIFICATE = 1 << 0
 ANSWER_SELF_SIGNED = 1 << 1
@@ -264,7 +269,7 @@ class Candidates(Columns):
     context: rows of ``tscope_flow_context``, shape (n,); answer, answer_context: rows of ``tscope_answer`` and
     ``tscope_answer_context``, shape (n,): what the server said first, and what others were told.
     Bool columns over the trace: is_packet (no copy of another frame, no ICMP error, no REFERENCE row), is_reset,
-    is_plain (a packet that is no reset), from_server.
+    is_plain (a packet that is no reset), is_icmp (an ICMP error that quotes the flow), from_server.
     """
 
     unit = "flow"
@@ -303,6 +308,7 @@ class Candidates(Columns):
         self.is_packet: Array = what & (WHAT_DUPLICATE | WHAT_ICMP | WHAT_REFERENCE) == 0
         self.is_reset: Array = self.is_packet & (flags & RST != 0)
         self.is_plain: Array = self.is_packet & (flags & RST == 0)
+        self.is_icmp: Array = what & (WHAT_DUPLICATE | WHAT_ICMP) == WHAT_ICMP
         self.from_server: Array = self.trace["from_server"] == 1
 
     def __iter__(self) -> Iterator[Candidate]:

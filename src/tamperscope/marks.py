@@ -12,7 +12,7 @@ from tamperscope.core import constant
 FLOW_MARKS = 0
 for _mark in (
     "RST_UNLIKE", "SENDS_AFTER_RST", "RST_TOO_EARLY", "RST_FLAGS", "RST_IP_ID", "UNANSWERED", "TRIGGER_UNACKED",
-    "ANSWER_UNLIKE", "ANSWER_TOO_EARLY", "ANSWER_CONFLICT", "ANSWER_PAGE",
+    "ANSWER_UNLIKE", "ANSWER_TOO_EARLY", "ANSWER_CONFLICT", "ANSWER_PAGE", "STALLED",
 ):  # fmt: skip
     FLOW_MARKS |= constant("MARK_" + _mark)
 

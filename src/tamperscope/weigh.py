@@ -61,13 +61,19 @@ class Weight:
             raise ValueError(f"weight {self.id!r} has neither n, source nor reason")
 
 
+def mechanisms(entry: dict[str, Any]) -> list[str]:
+    """The mechanisms that an entry of ``data/weights.toml`` stands for: one, or a list."""
+    named = entry["mechanism"]
+    return [named] if isinstance(named, str) else named
+
+
 class Weights:
     """Priors and weights, by mechanism and id."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.priors: dict[str, dict[str, Any]] = data["prior"]
         self.entries: dict[tuple[str, str], Weight] = {
-            (entry["mechanism"], entry["id"]): Weight(entry) for entry in data["observation"]
+            (mechanism, entry["id"]): Weight(entry) for entry in data["observation"] for mechanism in mechanisms(entry)
         }
 
     def prior(self, mechanism: str, stages: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference import names, packets
-from reference.flows import FACT, FINAL, MARK, RST, SECOND, STAGE, Flow, Packet
+from reference.flows import FACT, FINAL, MARK, RST, SECOND, STAGE, WHAT, Flow, Packet
 from reference.layout import FLOW, FLOW_CONTEXT, MESSAGE, TRACE, TRANSACTION, TRANSACTION_CONTEXT
 from reference.transactions import Transactions, transaction_context
 
@@ -133,11 +133,18 @@ def flow_context(rows: Any, trace: Any, flow_names: list[str]) -> Any:
     FIN.
     """
     out = np.zeros(len(rows), FLOW_CONTEXT)
-    reached = rows["answer_ns"] >= 0
+    stalled = rows["marks"] & MARK["STALLED"] != 0
+    reached = (rows["answer_ns"] >= 0) & ~stalled
     had = rows["trigger_frame"] > 0
     was_reset = had & ~reached & (rows["resets"][:, 1] > 0)
     short = (rows["final_by"] == FINAL["END"]) & (rows["final_ns"] - rows["trigger_ns"] < 3 * SECOND)
-    silent = had & ~reached & ~was_reset & ~short & (rows["facts"] & 512 == 0)
+    once = (rows["protocol"] == 17) & (rows["facts"] & FACT["TRIGGER_REPEATED"] == 0)
+    silent = (had & ~reached & ~was_reset & ~short & ~once & (rows["facts"] & 512 == 0)) | stalled
+    heard = [_was_heard(r, trace) for r in rows]
+    connected = rows["facts"] & (FACT["SYN"] | FACT["SYN_ACK"]) == FACT["SYN"] | FACT["SYN_ACK"]
+    prohibited = ~connected & (rows["marks"] & MARK["PROHIBITED"] != 0)
+    ignored = ~connected & ~prohibited & (rows["marks"] & MARK["SYN_UNANSWERED"] != 0) & (rows["packets"][:, 0] > 1)
+    quic = [j for j in range(len(rows)) if rows[j]["protocol"] == 17]
     odd = rows["marks"] & sum(MARK["RST_" + n] for n in ("UNLIKE", "TOO_EARLY", "FLAGS", "IP_ID")) != 0
     odd |= rows["marks"] & MARK["SENDS_AFTER_RST"] != 0
     server = [(bytes(r["server"]), int(r["server_port"]), int(r["protocol"])) for r in rows]
@@ -166,11 +173,45 @@ def flow_context(rows: Any, trace: Any, flow_names: list[str]) -> Any:
                 c[group + "_reset"] = sum(was_reset[members])
             if group in ("near_server", "near_name"):
                 c[group + "_disturbed"] = sum((odd & (reached | silent) | was_reset)[members])
+        for group in ("near_server", "near_pair", "near_client"):
+            members = groups[group]
+            c[group + "_last_ns"] = max((rows[j]["answer_ns"] for j in members if reached[j]), default=-1)
+            c[group + "_connected_ns"] = max((rows[j]["first_ns"] for j in members if connected[j]), default=-1)
+            c[group + "_connected"], c[group + "_ignored"] = sum(connected[members]), sum(ignored[members])
+        for group in ("near_server", "near_pair"):
+            c[group + "_large"] = sum(reached[j] and rows[j]["bytes"][1] >= 32768 for j in groups[group])
+        c["near_pair_heard"] = sum(heard[j] and silent[j] for j in groups["near_pair"])
+        c["near_client_prohibited"] = sum(prohibited[groups["near_client"]])
+        c["near_port_connected"] = sum(
+            connected[j] and server[j][1] == server[i][1] and server[j] != server[i] for j in near
+        )
+        c["near_other_reached"] = sum(
+            reached[j] and client[j] == client[i] and server[j][:2] == server[i][:2] and server[j] != server[i]
+            for j in near
+        )
+        mine = [j for j in near if j in quic and client[j] == client[i]]
+        c["near_quic_reached"], c["near_quic_silent"] = sum(reached[mine]), sum(silent[mine])
+        others_quic = [j for j in quic if j != i]
+        c["quic_reached"], c["quic_silent"] = sum(reached[others_quic]), sum(silent[others_quic])
+        plain = [j for j in others if not int(rows[j]["marks"]) & ~(MARK["STALLED"] | MARK["ISSUER_PRIVATE"])]
+        hosts = [j for j in plain if server[j][0] == server[i][0] and connected[j]]
+        host_rtts = [int(rows[j]["rtt_server_ns"]) for j in hosts if rows[j]["rtt_server_ns"] > 0]
+        c["host_min_rtt_ns"] = min(host_rtts, default=-1)
+        c["host_ttl_min"] = min((rows[j]["ttl_min"][1] for j in hosts), default=0)
+        c["host_ttl_max"] = max((rows[j]["ttl_max"][1] for j in hosts), default=0)
         ttls = [int(t) for j in same for t in (rows[j]["ttl_min"][1], rows[j]["ttl_max"][1]) if t]
         c["server_ttl_min"], c["server_ttl_max"] = (min(ttls), max(ttls)) if ttls else (0, 0)
         ttls = list(dict.fromkeys(t for j in same for t in idle[j]))[:4]
         c["server_rst_ttl"][: len(ttls)] = ttls
     return out
+
+
+def _was_heard(row: Any, trace: Any) -> bool:
+    """The server's last packet came after the trigger and acknowledges."""
+    rows = trace[row["trace_offset"] : row["trace_offset"] + row["trace_count"]]
+    mine = [t for t in rows if t["from_server"] and not t["what"] & (WHAT["ICMP"] | WHAT["DUPLICATE"])]
+    last = mine[-1] if mine and row["trigger_frame"] else None
+    return last is not None and last["frame"] > row["trigger_frame"] and last["flags"] & 22 == 16
 
 
 def _resets_without_trigger(row: Any, trace: Any) -> list[int]:

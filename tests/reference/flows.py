@@ -23,6 +23,7 @@ Definitions that the header leaves open, as fixed here:
   the quoted packet was the client's.  At most 16 a flow.
 * rtt_server_ns: from the last SYN before the first SYN+ACK, so that a lost SYN does not lengthen it.
 * rtt_client_ns: from the last SYN+ACK before its ACK, likewise.
+* Unheard: a sender's repeats (QUIC: the client's packets) in a row with no packet of the other end between them.
 * ttl_first: of a sender's first packet that is no reset.
 * retransmissions: segments with payload only.  last_frame: ICMP errors that quote a flow are none of its packets.
 * missing: holes in a sender's bytes between its first and last known one, where acknowledged ones count as sent.
@@ -138,6 +139,8 @@ class Flow:
         elif asked and (asked[1] or asked[2]):
             self.trigger = TRIGGER["HTTP_REQUEST"]
             self._name(asked[1], NAME["HTTP_HOST"])
+        elif sent[0]["seq"] == start and (begun := self._begun(sent[0])):
+            self.trigger = begun
         elif any(p["flags"] & SYN for p in self.packets if p["from"] == 0):
             self.trigger = TRIGGER["DATA"]
         else:
@@ -148,6 +151,17 @@ class Flow:
         self.trigger_seq = start
         self.trigger_length = max(wrap(p["seq"] + p["length"] - start) for p in inside)
         self.trigger_frames = [p["frame"] for p in inside]
+
+    def _begun(self, p: Packet) -> int:
+        """What the snap length left of a ClientHello or a request shows that it is one."""
+        data = p["payload"]
+        if p["length"] == len(data):
+            return 0
+        if names.hello(data) and len(data) > 5 and data[5] == 1:
+            return TRIGGER["TLS_HELLO"]
+        target = data.partition(b" ")[2]
+        begun = names.request(data) and (target[:1] == b"/" or target[:7] == b"http://")
+        return TRIGGER["HTTP_REQUEST"] if begun else 0
 
     def _is_answer(self, p: Packet, first: Packet) -> bool:
         """The server's payload after the client's first."""
@@ -204,6 +218,7 @@ class Flow:
         self.repeated_at: int | None = None
         self.server_fin = self.client_fin = False
         self.reset_run = [False, False]
+        self.unheard = [0, 0]
         self.rtt = [-1, -1]
         for p in self.packets:
             if not p.get("quoted"):
@@ -224,6 +239,10 @@ class Flow:
             self._reset(p, other, before)
         else:
             self._plain(p)
+            quic = p["protocol"] == 17 and s == 0 and self.trigger_packet is not None
+            if quic or p["what"] & WHAT["RETRANSMISSION"]:
+                answered = other is not None and (before is None or other["time_ns"] > before["time_ns"])
+                self.unheard[s] = 1 if answered else self.unheard[s] + 1
         self.latest[s] = p
         self.reset_run[o] = False
 
@@ -329,6 +348,10 @@ class Flow:
         syn_ack = hasattr(self, "server_isn")
         answered = any(p["from"] == 1 and not p.get("quoted") for p in self.packets)
         self._mark("SYN_UNANSWERED", tcp and syn and not answered)
+        ends = [p["time_ns"] if p else 0 for p in self.latest]
+        quiet = self.answer is not None and not flags[1] & (FIN | RST) and ends[0] - ends[1] >= 3 * SECOND
+        self._mark("STALLED", quiet and self.unheard[0] >= 3)
+        self._mark("PROHIBITED", any(p["from"] == 1 and is_prohibition(p) for p in self.packets if p.get("quoted")))
         self._fact("SYN", tcp and syn)
         self._fact("SYN_ACK", syn_ack)
         self._fact("HANDSHAKE", syn and syn_ack and self.rtt[1] >= 0)
@@ -396,6 +419,11 @@ class Flow:
             if not take and awaiting and unanswered and (s == 1 or p["frame"] in self.trigger_frames):
                 unanswered -= 1
                 take = True
+            silent = p["time_ns"] - (latest[1] or {"time_ns": 0})["time_ns"] >= SECOND
+            again = p.get("what", 0) & WHAT["RETRANSMISSION"] if tcp else self.trigger_packet and unanswered > 48
+            if not take and not (awaiting and tcp) and unanswered and s == 0 and again and silent:
+                unanswered -= 1
+                take = True
             reference = latest[s]
             if take and p["flags"] & RST and reference and reference["frame"] not in chosen:
                 self.traced.append({**reference, "reference": True})
@@ -414,7 +442,7 @@ class Flow:
         row["frame"], row["time_ns"], row["ttl"], row["ip_id"] = p["frame"], p["time_ns"], p["ttl"], p["ip_id"]
         row["from_server"] = p["from"]
         if p.get("quoted"):
-            row["what"], row["flags"], row["tos"] = WHAT["ICMP"], p["error"], p["tos"]
+            row["what"], row["flags"], row["tos"] = WHAT["ICMP"] | said_by(p), p["error"], p["tos"]
             row["seq"], row["ip_id"] = p["quoted"]["seq"] if p["quoted"]["protocol"] == 6 else 0, p["quoted"]["ip_id"]
             row["since_other_ns"], row["seq_offset"], row["ack_offset"] = -1, UNKNOWN, UNKNOWN
             return row
@@ -492,6 +520,21 @@ class Flow:
             word = "REFUSED" if self.marks & MARK["RST_ON_SYN"] else "TIMEOUT" if silent else "UNKNOWN"
             return OUT[word], STAGE["SYN"]
         return OUT["UNKNOWN"], STAGE["NONE"]
+
+
+def is_prohibition(p: Packet) -> bool:
+    """An ICMP error of a host that is no end: administratively prohibited."""
+    kinds = {(1, 1), (1, 5), (1, 6)} if p["ip_version"] == 6 else {(3, 9), (3, 10), (3, 13)}
+    return divmod(p["error"], 256) in kinds and not said_by(p) & WHAT["BY_END"]
+
+
+def said_by(p: Packet) -> int:
+    """Bits of `what` for the sender of an ICMP error."""
+    sender, far = p["source"], p["quoted"]["destination"]
+    if sender in (far, p["quoted"]["source"]):
+        return WHAT["BY_END"]
+    network = 15 if far[:12] == bytes(10) + b"\xff\xff" else 6
+    return WHAT["BY_NEIGHBOUR"] if sender[:network] == far[:network] else 0
 
 
 def is_initial(p: Packet) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tamperscope.fingerprinters.blockpage import Blockpage
 from tamperscope.fingerprinters.dns_drop import DnsDrop
 from tamperscope.fingerprinters.dns_forgery import DnsForgery
+from tamperscope.fingerprinters.http_drop import HttpDrop
 from tamperscope.fingerprinters.rst_injection import RstInjection
 from tamperscope.fingerprinters.sni_drop import SniDrop
 
-ALL = (RstInjection, SniDrop, Blockpage, DnsForgery, DnsDrop)
+ALL = (RstInjection, SniDrop, HttpDrop, Blockpage, DnsForgery, DnsDrop)

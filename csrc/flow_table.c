@@ -29,9 +29,9 @@ int flows_init(struct tscope_scan *s)
     struct flows *t = &s->flows;
     t->limit = (uint32_t)s->options.max_flows;
     t->mask = 1023;
-    t->slots = mem_new((size_t)t->mask + 1, sizeof *t->slots);
-    pool_init(&t->all, sizeof(struct flow));
-    pool_init(&t->lone, sizeof(struct lone));
+    t->slots = mem_table((size_t)t->mask + 1, sizeof *t->slots);
+    pool_init(&t->all, sizeof(struct flow), &s->arena);
+    pool_init(&t->lone, sizeof(struct lone), &s->arena);
     wheel_init(&t->plain, link_of, t, 0);
     wheel_init(&t->marked, link_of, t, 0);
     return t->slots ? TSCOPE_OK : TSCOPE_E_MEMORY;
@@ -49,7 +49,7 @@ void flows_end(struct tscope_scan *s)
     }
     pool_end(&t->all);
     pool_end(&t->lone);
-    mem_free(t->slots);
+    mem_free_table(t->slots, (size_t)t->mask + 1, sizeof *t->slots);
     t->slots = NULL;
     t->live = 0;
 }
@@ -113,7 +113,7 @@ static bool grow_slots(struct flows *t)
 {
     struct table_slot *old = t->slots;
     uint32_t old_mask = t->mask;
-    struct table_slot *slots = mem_new(2 * ((size_t)old_mask + 1), sizeof *slots);
+    struct table_slot *slots = mem_table(2 * ((size_t)old_mask + 1), sizeof *slots);
     if (!slots)
         return false;
     t->slots = slots;
@@ -126,7 +126,7 @@ static bool grow_slots(struct flows *t)
             slot = (slot + 1) & t->mask;
         t->slots[slot] = old[i];
     }
-    mem_free(old);
+    mem_free_table(old, (size_t)old_mask + 1, sizeof *old);
     return true;
 }
 

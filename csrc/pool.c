@@ -4,19 +4,18 @@
 
 #include "memory.h"
 
-void pool_init(struct pool *p, size_t size)
+void pool_init(struct pool *p, size_t size, struct arena *arena)
 {
     memset(p, 0, sizeof *p);
     p->size = size;
+    p->arena = arena;
     p->free = POOL_NONE;
 }
 
 void pool_end(struct pool *p)
 {
-    for (uint32_t i = 0; i < p->n_blocks; i++)
-        mem_free(p->blocks[i]);
     mem_free(p->blocks);
-    pool_init(p, p->size);
+    pool_init(p, p->size, p->arena);
 }
 
 static bool grow(struct pool *p)
@@ -27,7 +26,7 @@ static bool grow(struct pool *p)
             return false;
         p->blocks = blocks;
     }
-    p->blocks[p->n_blocks] = mem_lines(POOL_BLOCK, p->size);
+    p->blocks[p->n_blocks] = arena_take(p->arena, POOL_BLOCK * p->size);
     if (!p->blocks[p->n_blocks])
         return false;
     p->n_blocks++;

@@ -12,9 +12,12 @@
 
 #define POOL_NONE UINT32_MAX
 
-enum { POOL_BLOCK = 1024 };       /* records in a block */
+enum { POOL_BLOCK = 512 };        /* records in a block */
+
+struct arena;
 
 struct pool {
+    struct arena *arena;          /* where blocks come from, and are given back with all others */
     uint8_t **blocks;
     size_t size;                  /* of a record */
     uint32_t n_blocks;
@@ -22,7 +25,7 @@ struct pool {
     uint32_t free;                /* list of those given back */
 };
 
-void pool_init(struct pool *p, size_t size);
+void pool_init(struct pool *p, size_t size, struct arena *arena);
 void pool_end(struct pool *p);
 /* A zeroed record; *index names it.  NULL: no memory. */
 void *pool_take(struct pool *p, uint32_t *index);

@@ -8,7 +8,8 @@
 
 enum {
     CHUNK = 256 * 1024,           /* read at once: more does not stay in the second-level cache */
-    ROOM = CHUNK + MAX_RECORD + 64,
+    PAGE = 4096,
+    ROOM = CHUNK + MAX_RECORD + 2 * PAGE,
     BATCH_FLOWS = 16384,
     BATCH_FRAMES = 4 << 20,       /* bytes of frames; a batch goes beyond it by less than a group */
     AHEAD = 8
@@ -79,6 +80,7 @@ void tscope_free(struct tscope_scan *s)
     candidates_end(&s->candidates);
     fragments_end(s);
     tries_end(&s->tries);
+    arena_end(&s->arena);
     mem_free(s->output.packets);
     mem_free(s->output.flows);
     mem_free(s->output.answers);
@@ -309,22 +311,30 @@ static int process(struct tscope_scan *s, const uint8_t *data, size_t length, si
     return code;
 }
 
-static bool reserve(struct tscope_scan *s, size_t free_bytes)
+/* Where what is left over must lie for the next bytes to begin a page.  The kernel copies whole pages; a target some
+ * bytes off makes each of its loads wait for a store that only looks like the same address: 3.5 times the time. */
+static size_t start_for_page(const struct tscope_scan *s)
 {
-    if (s->start) {
-        memmove(s->buffer, s->buffer + s->start, s->filled);
-        s->start = 0;
-    }
-    if (s->room - s->filled >= free_bytes)
-        return true;
-    size_t room = s->room ? 2 * s->room : ROOM;
-    while (room - s->filled < free_bytes)
+    return (size_t)(-((uintptr_t)s->buffer + s->filled) % PAGE);
+}
+
+/* Room for `free_bytes` behind what lies in the buffer, beginning with a page where they are `read`. */
+static bool reserve(struct tscope_scan *s, size_t free_bytes, bool read)
+{
+    size_t room = s->room ? s->room : ROOM;
+    while (room - s->filled < free_bytes + PAGE)
         room *= 2;
-    uint8_t *buffer = mem_resize(s->buffer, room, 1);
-    if (!buffer)
-        return false;
-    s->buffer = buffer;
-    s->room = room;
+    if (room != s->room) {
+        uint8_t *buffer = mem_resize(s->buffer, room, 1);
+        if (!buffer)
+            return false;
+        s->buffer = buffer;
+        s->room = room;
+    }
+    size_t start = read ? start_for_page(s) : 0;
+    if (start != s->start)
+        memmove(s->buffer + start, s->buffer + s->start, s->filled);
+    s->start = start;
     return true;
 }
 
@@ -354,7 +364,7 @@ static int feed_rest(struct tscope_scan *s, const uint8_t *data, size_t length, 
     while (s->filled && code == TSCOPE_OK && *used < length) {  /* advances >= 1 */
         size_t want = s->reader.need > s->filled ? (size_t)(s->reader.need - s->filled) : 1;
         size_t n = want < length - *used ? want : length - *used;
-        if (!reserve(s, n)) {
+        if (!reserve(s, n, false)) {
             out_of_memory(s);
             return TSCOPE_E_MEMORY;
         }
@@ -384,7 +394,7 @@ int tscope_feed(struct tscope_scan *s, const uint8_t *data, size_t length, size_
     if (code != TSCOPE_OK)
         return code;
     size_t rest = length - *used;
-    if (rest && !reserve(s, rest)) {
+    if (rest && !reserve(s, rest, false)) {
         out_of_memory(s);
         return TSCOPE_E_MEMORY;
     }
@@ -403,7 +413,7 @@ int tscope_read(struct tscope_scan *s, int descriptor, uint64_t max_bytes)
     if (code == TSCOPE_OK && s->filled)
         code = process_buffer(s);
     while (code == TSCOPE_OK && done < max_bytes) {
-        if (!reserve(s, CHUNK)) {
+        if (!reserve(s, CHUNK, true)) {
             out_of_memory(s);
             return TSCOPE_E_MEMORY;
         }
@@ -456,6 +466,7 @@ int tscope_end(struct tscope_scan *s)
     transactions_finish(s);
     flows_finish(s);
     traces_end(&s->traces);
+    arena_end(&s->arena);
     s->ended = true;
     return s->failure == TSCOPE_E_MEMORY ? TSCOPE_E_MEMORY : TSCOPE_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "core.h"
+#include "memory.h"
 #include "pool.h"
 #include "quic.h"
 #include "table.h"
@@ -48,11 +49,13 @@ struct trace_page {
     uint32_t used;
 };
 
+/* Pages, and the rows of all of them. */
+struct trace_block;
+
 /* A pool of pages of rows.  When it is dry, a hand goes round and takes the pages of the first unmarked flow it meets:
  * about the oldest, and always the same for the same packets. */
 struct traces {
-    struct tscope_trace **blocks; /* rows, in blocks of BLOCK_PAGES pages */
-    struct trace_page *pages;
+    struct trace_block **blocks;
     uint32_t n_pages, room, limit;
     uint32_t free;
     uint32_t hand;
@@ -299,6 +302,7 @@ struct tries {
 struct tscope_scan {
     struct tscope_options options;
     struct hash_key key;
+    struct arena arena;           /* of flows and traces */
     struct reader reader;
     struct clock clock;
     struct flows flows;

@@ -49,11 +49,7 @@ struct packet {
     const uint8_t *payload;
     uint32_t payload_have;        /* bytes of the payload in the capture */
     uint32_t payload_length;      /* as declared */
-    uint32_t payload_digest;      /* only where the payload itself is gone: see struct lone */
     uint32_t seq, ack;
-    uint32_t anomalies;
-    uint32_t fragment_id;
-    uint16_t fragment;            /* offset in bytes, and 1 where more follow; 0: no fragment.  Its bytes are `payload` */
     uint16_t flags, window;
     uint16_t options_digest;
     uint16_t ip_id;
@@ -64,6 +60,10 @@ struct packet {
     uint8_t ttl, tos, ip_flags;
     uint8_t from;                 /* which end of the key sent it */
     uint8_t has_ports;            /* TCP or UDP whose header was whole: belongs to a flow */
+    uint32_t anomalies;           /* from here to `outer`: 0 in nearly all packets */
+    uint32_t payload_digest;      /* only where the payload itself is gone: see struct lone */
+    uint32_t fragment_id;
+    uint16_t fragment;            /* offset in bytes, and 1 where more follow; 0: no fragment.  Its bytes are `payload` */
     uint8_t tunnel;               /* enum tscope_tunnel: the innermost one that carries the packet */
     uint8_t carrier;              /* the same while no IP header was found in it yet */
     uint8_t outer_ip;             /* IP headers outside of this one */
@@ -84,7 +84,6 @@ static inline void packet_clear(struct packet *p)
 {
     memset(&p->key, 0, sizeof p->key);
     memset(&p->payload, 0, offsetof(struct packet, outer) - offsetof(struct packet, payload));
-    p->likely = NULL;
 }
 
 static inline const uint8_t *packet_source(const struct packet *p)
@@ -174,6 +173,12 @@ enum layer layer_by_ethertype(uint16_t type, struct packet *p);
 void decode_rest(enum layer layer, struct cursor *c, struct packet *p);
 /* Puts the ends of a decoded packet in order and hashes them. */
 void decode_key(struct packet *p, const struct hash_key *key);
+/* Digest of a list of TCP options. */
+uint16_t tcp_options_digest(struct cursor options, struct packet *p);
+/* Whether a datagram should be shown to layer_of_udp_port. */
+bool udp_may_be_tunnel(const struct packet *p);
+/* Decodes a frame with nothing odd about it; false (and *p undefined) where decode must look closer. */
+bool decode_plain(const struct record *r, const struct hash_key *key, struct packet *p);
 /* Fills *p from the record; p->frame is the caller's. */
 void decode(const struct record *r, const struct interface *i, const struct hash_key *key, struct packet *p);
 

@@ -41,6 +41,15 @@ static inline uint64_t hash_words(const struct hash_key *key, const void *data, 
     return hash_fold(h ^ 0x8ebc6af09c88c6e3u, key->word[1]);
 }
 
+/* The same of five words: the key of a flow, once a packet. */
+static inline uint64_t hash_five(const struct hash_key *key, const uint64_t word[5])
+{
+    uint64_t h = hash_fold(key->word[0] ^ 5 ^ word[0] ^ 0xa0761d6478bd642fu, key->word[1] ^ word[1]);
+    h = hash_fold(h ^ word[2] ^ 0xa0761d6478bd642fu, key->word[1] ^ word[3]);
+    h = hash_fold(h ^ word[4] ^ 0xe7037ed1a0b428dbu, key->word[1]);
+    return hash_fold(h ^ 0x8ebc6af09c88c6e3u, key->word[1]);
+}
+
 /* Bytes of any number. */
 static inline uint64_t hash_bytes(const struct hash_key *key, const void *data, size_t length)
 {

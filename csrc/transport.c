@@ -19,7 +19,7 @@ static void set_payload(struct cursor *c, struct packet *p, size_t header)
 enum { TIMESTAMPS_ONLY = 0x5453 };                     /* the digest of the commonest list, taken without a loop */
 
 /* Kinds and lengths in their order: what a stack always does alike, and a forger's stack does otherwise. */
-static uint16_t digest_options(struct cursor c, struct packet *p)
+uint16_t tcp_options_digest(struct cursor c, struct packet *p)
 {
     static const uint8_t timestamps[4] = {1, 1, 8, 10};
     uint64_t h = DIGEST_START;
@@ -63,13 +63,13 @@ enum layer decode_tcp(struct cursor *c, struct packet *p)
     p->options_length = (uint8_t)(header - 20);
     struct cursor options = cursor_sub(c, header - 20);
     if (cursor_left(&options))
-        p->options_digest = digest_options(options, p);
+        p->options_digest = tcp_options_digest(options, p);
     set_payload(c, p, header);
     return LAYER_NONE;
 }
 
 /* One bit for each port modulo 64 that layer_of_udp_port knows: most datagrams need not ask it. */
-static bool may_be_tunnel(const struct packet *p)
+bool udp_may_be_tunnel(const struct packet *p)
 {
     const uint64_t known = 1ull << 4789 % 64 | 1ull << 4790 % 64 | 1ull << 8472 % 64 | 1ull << 6081 % 64 |
                            1ull << 6635 % 64 | 1ull << 1701 % 64 | 1ull << 2152 % 64 | 1ull << 3544 % 64;
@@ -94,7 +94,7 @@ enum layer decode_udp(struct cursor *c, struct packet *p)
     cursor_limit(c, length - 8);
     p->payload_length = (uint32_t)length;
     set_payload(c, p, 8);
-    return may_be_tunnel(p) ? layer_of_udp_port(p) : LAYER_NONE;
+    return udp_may_be_tunnel(p) ? layer_of_udp_port(p) : LAYER_NONE;
 }
 
 /* Errors quote the packet that drew them; ICMPv6 numbers its errors below 128. */

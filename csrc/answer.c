@@ -3,7 +3,6 @@
  * Nearly every answer says enough in its first segment, and is read where it lies.  Only where it does not, its bytes are
  * put in order as a client's are, up to MAX_ANSWER.  What comes later for the same place and differs is a conflict: one of
  * the two was not sent by the server.  Nothing here judges which. */
-#include "memory.h"
 #include "scan.h"
 
 enum { DIGESTED = 32 };           /* bytes that payload_digest covers */
@@ -17,7 +16,7 @@ void answer_end(struct tscope_scan *s, struct flow *f)
     if (!f->answer)
         return;
     stream_free(s, f->answer->stream);
-    mem_free(f->answer);
+    store_give(&s->store, f->answer, sizeof *f->answer + answer_text(f->answer));
     f->answer = NULL;
 }
 
@@ -158,6 +157,18 @@ static void fill(const struct said *said, struct tscope_answer *row)
     }
 }
 
+/* For the words of an answer that has none yet. */
+static bool make_room(struct tscope_scan *s, struct flow *f, size_t words)
+{
+    struct kept_answer *a = store_take(&s->store, sizeof *a + words);
+    if (!a)
+        return false;
+    memcpy(a, f->answer, sizeof *a);
+    store_give(&s->store, f->answer, sizeof *a);
+    f->answer = a;
+    return true;
+}
+
 /* s->said is what there is to know. */
 static void keep(struct tscope_scan *s, struct flow *f, int64_t time_ns)
 {
@@ -174,12 +185,11 @@ static void keep(struct tscope_scan *s, struct flow *f, int64_t time_ns)
         said->what |= TSCOPE_ANSWER_ELSEWHERE;
     for (unsigned i = 0; i < ANSWER_WORDS; i++)
         words += said->word[i].length;
-    struct kept_answer *a = words ? mem_resize(f->answer, 1, sizeof *a + words) : f->answer;
-    if (!a) {
+    if (words && !make_room(s, f, words)) {
         answer_end(s, f);
         return;
     }
-    f->answer = a;
+    struct kept_answer *a = f->answer;
     fill(said, &a->row);
     size_t at = 0;
     for (unsigned i = 0; i < ANSWER_WORDS; at += said->word[i].length, i++)
@@ -263,7 +273,7 @@ static void take_into_stream(struct tscope_scan *s, struct flow *f, const struct
 
 static void start_stream(struct tscope_scan *s, struct flow *f, const struct packet *p, uint32_t wanted)
 {
-    f->answer->stream = mem_new(1, sizeof *f->answer->stream);
+    f->answer->stream = stream_new(s);
     if (!f->answer->stream)
         return;
     f->answer->stream->wanted = wanted;
@@ -287,9 +297,10 @@ void answer_begin(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
     if (f->name_state != NAME_DONE || !p->payload_have || f->trigger == TSCOPE_TRIGGER_DATA)
         return;
-    f->answer = mem_new(1, sizeof *f->answer);
+    f->answer = store_take(&s->store, sizeof *f->answer);
     if (!f->answer)
         return;
+    memset(f->answer, 0, sizeof *f->answer);
     bool known = (f->side[p->from].flags & TSCOPE_SYN) != 0;
     uint32_t start = known ? f->rare[p->from].isn + 1 : p->seq;
     f->answer->seq = p->seq;

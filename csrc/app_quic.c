@@ -7,7 +7,6 @@
  * Nearly every hello lies whole in the first datagram and is read where it was decrypted: nothing is remembered.  Where
  * it does not (a post-quantum key share needs two), the flow's stream keeps the keys and what came so far.  Deriving keys
  * is dear and an id costs its sender nothing, so a flow gets MAX_DERIVATIONS of them. */
-#include "memory.h"
 #include "scan.h"
 
 enum {
@@ -315,13 +314,13 @@ static bool start_stream(struct tscope_scan *s, struct flow *f)
 {
     f->name_state = NAME_WAITS;
     f->facts |= TSCOPE_FACT_NAME_INCOMPLETE;
-    f->stream = mem_new(1, sizeof *f->stream);
+    f->stream = stream_new(s);
     if (!f->stream)
         return false;
-    f->stream->quic = mem_new(1, sizeof *f->stream->quic);
+    f->stream->quic = store_take(&s->store, sizeof *f->stream->quic);
     if (!f->stream->quic)
         return false;
-    f->stream->quic->keys = s->quic.keys;
+    *f->stream->quic = (struct quic_stream){.keys = s->quic.keys};
     return true;
 }
 

@@ -37,16 +37,18 @@ int flows_init(struct tscope_scan *s)
     return t->slots ? TSCOPE_OK : TSCOPE_E_MEMORY;
 }
 
+static void give_back(struct tscope_scan *s, struct flow *f)
+{
+    answer_end(s, f);
+    store_give(&s->store, f->name, f->name_length);
+}
+
 void flows_end(struct tscope_scan *s)
 {
     struct flows *t = &s->flows;
-    for (uint32_t i = 0; i < t->all.used; i++) {
-        struct flow *f = flow_at(t, i);
-        if (f->head.link.filed) {
-            answer_end(s, f);
-            mem_free(f->name);
-        }
-    }
+    for (uint32_t i = 0; store_must_give && i < t->all.used; i++)
+        if (flow_at(t, i)->head.link.filed)
+            give_back(s, flow_at(t, i));
     pool_end(&t->all);
     pool_end(&t->lone);
     mem_free_table(t->slots, (size_t)t->mask + 1, sizeof *t->slots);
@@ -216,8 +218,7 @@ static void judge(struct tscope_scan *s, uint32_t item, unsigned final_by)
 
 static void free_flow(struct tscope_scan *s, struct flow *f)
 {
-    answer_end(s, f);
-    mem_free(f->name);
+    give_back(s, f);
     trace_release(&s->traces, f);
     pool_give(&s->flows.all, f->index);
 }

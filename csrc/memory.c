@@ -140,3 +140,58 @@ void arena_end(struct arena *a)
     a->at = NULL;
     a->left = 0;
 }
+
+/* ---------------------------------------------------------------- small blocks */
+
+const int store_must_give = OF_ITS_OWN;
+
+struct store_block {
+    struct store_block *next;
+};
+
+static unsigned class_of(size_t bytes)
+{
+    return bytes <= STORE_LEAST ? 0 : (unsigned)(64 - __builtin_clzll(bytes - 1)) - 5;
+}
+
+static bool store_grow(struct store *s, unsigned class)
+{
+    size_t size = (size_t)STORE_LEAST << class, n = size < 16384 ? 16384 / size : 1;
+    unsigned char *blocks = arena_take(s->arena, n * size);
+    if (!blocks)
+        return false;
+    while (n-- > 0) {
+        struct store_block *b = (struct store_block *)(void *)(blocks + n * size);
+        b->next = s->free[class];
+        s->free[class] = b;
+    }
+    return true;
+}
+
+void *store_take(struct store *s, size_t bytes)
+{
+    unsigned class = class_of(bytes);
+    if (fails() || bytes > STORE_MOST)
+        return NULL;
+    if (OF_ITS_OWN)
+        return malloc(bytes ? bytes : 1);
+    if (!s->free[class] && !store_grow(s, class))
+        return NULL;
+    struct store_block *b = s->free[class];
+    s->free[class] = b->next;
+    return b;
+}
+
+void store_give(struct store *s, void *block, size_t bytes)
+{
+    if (OF_ITS_OWN) {
+        free(block);
+        return;
+    }
+    if (!block)
+        return;
+    struct store_block *b = block;
+    unsigned class = class_of(bytes);
+    b->next = s->free[class];
+    s->free[class] = b;
+}

@@ -44,6 +44,7 @@ int tscope_new(const struct tscope_options *options, struct tscope_scan **scan)
     struct tscope_scan *s = mem_new(1, sizeof *s);
     if (!s)
         return TSCOPE_E_MEMORY;
+    s->store.arena = &s->arena;
     candidates_init(&s->candidates);
     s->sum.first_ns = s->sum.last_ns = s->last_ns = TSCOPE_NO_NS;
     int code = set_options(s, options) ? TSCOPE_OK : TSCOPE_E_OPTION;

@@ -302,7 +302,8 @@ struct tries {
 struct tscope_scan {
     struct tscope_options options;
     struct hash_key key;
-    struct arena arena;           /* of flows and traces */
+    struct arena arena;           /* of flows, traces and what they own */
+    struct store store;
     struct reader reader;
     struct clock clock;
     struct flows flows;
@@ -432,6 +433,8 @@ static inline uint32_t stream_there(const struct stream *st)
     return st->n_parts && st->parts[0].from == 0 ? st->parts[0].to : 0;
 }
 void stream_free(struct tscope_scan *s, struct stream *st);
+/* An empty one; NULL: no memory. */
+struct stream *stream_new(struct tscope_scan *s);
 /* s->hello is what this end sent: the flow's client, trigger and name. */
 void stream_found(struct tscope_scan *s, struct flow *f, unsigned from_end, unsigned trigger);
 

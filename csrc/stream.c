@@ -3,19 +3,18 @@
  * Nearly every hello or request comes whole in the first segment, and is read where it lies.  Only where it does not, a
  * buffer is made: of at most MAX_HELLO bytes, with the holes that out-of-order segments leave.  Bytes seen first stay;
  * other bytes for the same place are a conflict, which is noted and never chosen silently. */
-#include "memory.h"
 #include "scan.h"
 
-enum { FIRST_ROOM = 4096, STREAM_BUDGET = 64 << 20 };
+enum { FIRST_ROOM = 2048, STREAM_BUDGET = 64 << 20 };
 
 void stream_free(struct tscope_scan *s, struct stream *st)
 {
     if (!st)
         return;
     s->stream_bytes -= st->room;
-    mem_free(st->data);
-    mem_free(st->quic);
-    mem_free(st);
+    store_give(&s->store, st->data, st->room);
+    store_give(&s->store, st->quic, sizeof *st->quic);
+    store_give(&s->store, st, sizeof *st);
 }
 
 void stream_end(struct tscope_scan *s, struct flow *f)
@@ -28,7 +27,7 @@ static bool set_name(struct tscope_scan *s, struct flow *f, const struct hello *
 {
     if (!h->name_length)
         return true;
-    f->name = mem_new(h->name_length, 1);
+    f->name = store_take(&s->store, h->name_length);
     if (!f->name) {
         s->sum.names_dropped++;
         return false;
@@ -100,9 +99,12 @@ static bool make_room(struct tscope_scan *s, struct stream *st, uint32_t to)
         room *= 2;
     if (room == st->room)
         return true;
-    uint8_t *data = s->stream_bytes + room > STREAM_BUDGET ? NULL : mem_resize(st->data, room, 1);
+    uint8_t *data = s->stream_bytes + room > STREAM_BUDGET ? NULL : store_take(&s->store, room);
     if (!data)
         return false;
+    if (st->n_parts)
+        memcpy(data, st->data, st->parts[st->n_parts - 1].to);
+    store_give(&s->store, st->data, st->room);
     s->stream_bytes += room - st->room;
     st->data = data;
     st->room = room;
@@ -186,9 +188,17 @@ static void take_into_buffer(struct tscope_scan *s, struct flow *f, const struct
     stream_end(s, f);
 }
 
+struct stream *stream_new(struct tscope_scan *s)
+{
+    struct stream *st = store_take(&s->store, sizeof *st);
+    if (st)
+        *st = (struct stream){.data = NULL};
+    return st;
+}
+
 static void start_buffer(struct tscope_scan *s, struct flow *f, const struct packet *p, uint32_t wanted)
 {
-    f->stream = mem_new(1, sizeof *f->stream);
+    f->stream = stream_new(s);
     f->name_state = NAME_WAITS;
     f->facts |= TSCOPE_FACT_NAME_INCOMPLETE;
     if (!f->stream) {

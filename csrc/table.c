@@ -10,6 +10,12 @@ struct table_link {
     uint32_t hash;                /* low bits of the hash, kept so that growing and removing need not hash again */
 };
 
+/* Entries and links lie in one block. */
+static size_t bytes_of_entry(const struct table *t)
+{
+    return t->entry_size + sizeof(struct table_link);
+}
+
 static uint32_t hash_of(const struct table *t, const void *key)
 {
     return (uint32_t)hash_words(&t->key, key, t->key_words);
@@ -30,8 +36,7 @@ int table_init(struct table *t, size_t entry_size, size_t key_words, uint32_t li
 
 void table_end(struct table *t)
 {
-    mem_free(t->entries);
-    mem_free(t->links);
+    mem_free_table(t->entries, t->room, bytes_of_entry(t));
     mem_free(t->slots);
     memset(t, 0, sizeof *t);
 }
@@ -135,13 +140,16 @@ static bool grow_entries(struct table *t)
     uint32_t room = t->room ? t->room * 2 : 32;
     if (room > t->limit)
         room = t->limit;
-    uint8_t *entries = mem_resize(t->entries, room, t->entry_size);
+    uint8_t *entries = mem_table(room, bytes_of_entry(t));
     if (!entries)
         return false;
+    struct table_link *links = (void *)(entries + room * t->entry_size);
+    if (t->room) {
+        memcpy(entries, t->entries, t->room * t->entry_size);
+        memcpy(links, t->links, t->room * sizeof *links);
+    }
+    mem_free_table(t->entries, t->room, bytes_of_entry(t));
     t->entries = entries;
-    struct table_link *links = mem_resize(t->links, room, sizeof *links);
-    if (!links)
-        return false;
     t->links = links;
     t->room = room;
     return true;

@@ -19,7 +19,7 @@
 
 struct table {
     uint8_t *entries;
-    struct table_link *links;     /* parallel to entries */
+    struct table_link *links;     /* parallel to entries, and behind them in the same block */
     uint32_t *slots;              /* index + 1; 0: empty */
     struct hash_key key;
     uint64_t evicted;

@@ -2,7 +2,6 @@
  *
  * A second answer is the proof of a forged first one, so a transaction waits 5 s after its first answer; without any it
  * ends 30 s after its last query.  Times are packet time, as for flows. */
-#include "memory.h"
 #include "scan.h"
 
 enum { MAX_MESSAGES = 16, MAX_LIVE = 1 << 18 };
@@ -42,6 +41,21 @@ int transactions_init(struct tscope_scan *s)
     return table_init(&t->live, sizeof(struct live), 3, MAX_LIVE, &s->key);
 }
 
+/* Messages are held in twice the room whenever they fill it: 2, 4, 8, 16. */
+static uint32_t room_for(uint32_t messages)
+{
+    uint32_t room = 2;
+    while (room < messages)
+        room *= 2;
+    return room;
+}
+
+static void give_back(struct tscope_scan *s, struct live *l)
+{
+    store_give(&s->store, l->messages, room_for(l->row.message_count) * sizeof *l->messages);
+    store_give(&s->store, l->name, l->row.name_length);
+}
+
 void transactions_end(struct tscope_scan *s)
 {
     struct table *t = &s->transactions.live;
@@ -49,8 +63,7 @@ void transactions_end(struct tscope_scan *s)
         return;
     for (uint32_t i = table_oldest(t); i != TABLE_NONE; i = table_newer(t, i)) {
         struct live *l = table_at(t, i);
-        mem_free(l->messages);
-        mem_free(l->name);
+        give_back(s, l);
     }
     table_end(t);
 }
@@ -124,8 +137,7 @@ static void settle(struct tscope_scan *s, uint32_t index, unsigned final_by)
     }
     if (s->options.emit & TSCOPE_TRIES)
         tries_transaction(s, &l->row, l->messages, l->name);
-    mem_free(l->messages);
-    mem_free(l->name);
+    give_back(s, l);
     table_remove(&t->live, index);
 }
 
@@ -155,7 +167,7 @@ static void start(struct tscope_scan *s, struct live *l, const struct flow *f, c
     if (is_local_name(m->name, m->name_length))
         t->facts |= TSCOPE_TFACT_LOCAL_NAME;
     l->id_before = l->id_after = -1;
-    l->name = mem_new(m->name_length, 1);
+    l->name = store_take(&s->store, m->name_length);
     if (l->name) {
         memcpy(l->name, m->name, m->name_length);
         t->name_length = m->name_length;
@@ -172,17 +184,21 @@ static bool is_copy(const struct live *l, const struct tscope_message *row)
            row->time_ns - last->time_ns < (row->ip_id ? SECOND / 20 : SECOND / 1000);
 }
 
-static bool add_message(struct live *l, const struct tscope_message *row)
+static bool add_message(struct tscope_scan *s, struct live *l, const struct tscope_message *row)
 {
     uint32_t n = l->row.message_count;
     if (n == MAX_MESSAGES) {
         l->row.facts |= TSCOPE_TFACT_MESSAGES_FULL;
         return true;
     }
-    if ((n & (n - 1)) == 0) {                          /* 0, 1, 2, 4, 8: full */
-        struct tscope_message *grown = mem_resize(l->messages, n ? 2 * (size_t)n : 1, sizeof *grown);
+    if (!n || n == room_for(n)) {
+        struct tscope_message *grown = store_take(&s->store, room_for(n + 1) * sizeof *grown);
         if (!grown)
             return false;
+        if (n) {
+            memcpy(grown, l->messages, n * sizeof *grown);
+            store_give(&s->store, l->messages, n * sizeof *grown);
+        }
         l->messages = grown;
     }
     l->messages[n] = *row;
@@ -257,7 +273,7 @@ static struct live *find(struct tscope_scan *s, const struct flow *f, const stru
 static void set_name(struct tscope_scan *s, struct flow *f)
 {
     const struct dns_message *m = &s->dns;
-    if (f->name || !m->name_length || !(f->name = mem_new(m->name_length, 1)))
+    if (f->name || !m->name_length || !(f->name = store_take(&s->store, m->name_length)))
         return;
     memcpy(f->name, m->name, m->name_length);
     f->name_length = m->name_length;
@@ -293,7 +309,7 @@ void transactions_packet(struct tscope_scan *s, struct flow *f, const struct pac
     else
         take_query(l, p);
     l->row.last_frame = p->frame;
-    if (!add_message(l, &m->row))
+    if (!add_message(s, l, &m->row))
         out_of_memory(s);
     if (!l->row.answers)
         l->deadline = s->clock.now + PATIENCE;

@@ -117,7 +117,7 @@ static const char *read_sample(struct tscope_scan *s, const char *header, uint32
                        .destination_port = 443, .frame = 1};
     CHECK(length == sizeof datagram && quic_take(s, &f, &p) == TSCOPE_WHAT_TRIGGER && f.name_state == NAME_DONE);
     CHECK(f.name_length == 11 && !memcmp(f.name, "example.com", 11) && f.name_from == TSCOPE_NAME_QUIC_SNI);
-    mem_free(f.name);
+    store_give(&s->store, f.name, f.name_length);
     f = (struct flow){.answer_ns = TSCOPE_NO_NS, .client_by = TSCOPE_BY_FIRST_SENDER};
     datagram[length - 1] ^= 1;
     CHECK(quic_take(s, &f, &p) == TSCOPE_WHAT_TRIGGER && !f.name && f.name_state == NAME_WANTED);
@@ -147,11 +147,13 @@ const char *selftest_quic(void)
     struct tscope_scan *s = mem_new(1, sizeof *s);
     if (!s)
         return __func__;
+    s->store.arena = &s->arena;
     const char *failed = check_keys(&s->quic);
     if (!failed)
         failed = read_sample(s, "c300000001088394c8f03e5157080000449e00000002", 1);
     if (!failed)
         failed = read_sample(s, "d36b3343cf088394c8f03e5157080000449e00000002", 0x6b3343cf);
+    arena_end(&s->arena);
     mem_free(s);
     return failed;
 }

@@ -54,6 +54,7 @@ class Rows(NamedTuple):
 
     packets: bytes
     flows: bytes
+    answers: bytes
     names: list[bytes]
     candidates: bytes
     notices: list[tuple[int, ...]]
@@ -65,6 +66,7 @@ def rows(parts: list[bytes], **options: Any) -> Rows:
     one = core.Core(core.PACKETS | core.FLOWS | core.CANDIDATES, **{**EVERYTHING, **options})
     packets: list[bytes] = []
     flows: list[bytes] = []
+    answers: list[bytes] = []
     names: list[bytes] = []
     code = core.OK
     for part in parts:
@@ -73,20 +75,20 @@ def rows(parts: list[bytes], **options: Any) -> Rows:
             code, used = one.feed(rest)
             rest = rest[used:]
             if code == core.FULL:
-                _take(one, packets, flows, names)
+                _take(one, packets, flows, answers, names)
             elif not rest:
                 break
         if code not in (core.OK, core.FULL):
             break
     while code == core.FULL:
-        _take(one, packets, flows, names)
+        _take(one, packets, flows, answers, names)
         code, _ = one.feed(b"")
     one.end()
-    _take(one, packets, flows, names)
+    _take(one, packets, flows, answers, names)
     candidates = b"".join(_candidates(one))
     # An offset says where the reader stood, which for a jump of the clock depends on the cut.
     told = [(raw.code, raw.frame, raw.need, raw.have) for raw in one.notices()]
-    return Rows(b"".join(packets), b"".join(flows), names, candidates, told, code)
+    return Rows(b"".join(packets), b"".join(flows), b"".join(answers), names, candidates, told, code)
 
 
 def plain(table: Any) -> Any:
@@ -97,16 +99,19 @@ def plain(table: Any) -> Any:
     return out
 
 
-def _take(one: core.Core, packets: list[bytes], flows: list[bytes], names: list[bytes]) -> None:
+def _take(
+    one: core.Core, packets: list[bytes], flows: list[bytes], answers: list[bytes], names: list[bytes]
+) -> None:
     while batch := one.take(core.PACKETS):
         packets.append(plain(batch.table("packets", "tscope_packet", "n_packets")).tobytes())
     while batch := one.take(core.FLOWS):
         table, text = plain(batch.table("flows", "tscope_flow", "n_flows")), batch.text
         names += [text[a : a + n] for a, n in zip(table["name_offset"], table["name_length"], strict=True)]
         table["name_offset"] = 0
-        answers = plain(batch.table("answers", "tscope_answer", "n_flows"))
-        names += [_words(batch, answer) for answer in answers]
-        flows += [table.tobytes(), answers.tobytes()]
+        said = plain(batch.table("answers", "tscope_answer", "n_flows"))
+        names += [_words(batch, answer) for answer in said]
+        flows.append(table.tobytes())
+        answers.append(said.tobytes())
 
 
 def _words(batch: core.Batch, answer: Any) -> bytes:

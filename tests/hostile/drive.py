@@ -109,9 +109,8 @@ def _take(
         names += [text[a : a + n] for a, n in zip(table["name_offset"], table["name_length"], strict=True)]
         table["name_offset"] = 0
         said = plain(batch.table("answers", "tscope_answer", "n_flows"))
-        names += [_words(batch, answer) for answer in said]
         flows.append(table.tobytes())
-        answers.append(said.tobytes())
+        answers += [b"".join((_words(batch, answer), answer.tobytes())) for answer in said]
 
 
 def _words(batch: core.Batch, answer: Any) -> bytes:

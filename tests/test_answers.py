@@ -282,9 +282,7 @@ def answers_of_captures() -> Iterator[tuple[str, Told, list[Event]]]:
             yield name, one, events.get((*ends, *to), [])
 
 
-@pytest.mark.skipif(
-    not (CAPTURES / "oracle").is_dir(), reason="no captures of others (TAMPERSCOPE_CORPUS says where)"
-)
+@pytest.mark.skipif(not (CAPTURES / "oracle").is_dir(), reason="no captures of others (TAMPERSCOPE_CORPUS says where)")
 def test_answers_agree_with_tshark(capsys: pytest.CaptureFixture[str]) -> None:
     """Each first answer that the core reads is what tshark reads in that frame."""
     agree, wrong = collections.Counter[str](), []

@@ -112,12 +112,12 @@ def test_good_file_keeps_its_parts(tmp_path: pathlib.Path) -> None:
         ('kind = "law"', 'kind = "rule"', "kind: 'rule'"),
         ('strength = "proof"', 'strength = "certain"', "strength: 'certain'"),
         ('predicate = "Data after the reset."', 'predicate = " "', "predicate: missing"),
-        ('kind = "law"', 'kind = "family"', "match: a family needs it"),
+        ('kind = "law"', 'kind = "family"', "match: a family needs a table"),
         ('kind = "law"', 'kind = "law"\nmatch = { df = 0 }', "a law has none"),
         ('kind = "law"', 'kind = "family"\nmatch = { colour = 0 }', "colour: unknown key"),
+        ('kind = "law"', 'kind = "family"\nmatch = { df = 0 }\nevidence = ["x"]', "and a law"),
         ('kind = "law"', 'kind = "law"\nevidence = []', "evidence: missing or empty"),
         ('kind = "law"', 'kind = "law"\nevidence = [""]', "evidence: needs evidence ids"),
-        ('kind = "law"', 'kind = "family"\nmatch = { df = 0 }\nevidence = ["x"]', "and a law"),
         ('kind = "law"', 'kind = "law"\nconfidence = 1', "confidence: unknown key"),
         ("year = 2009, where", "year = 209, where", "209 is no year"),
         ("year = 2009\n", 'year = "2009"\n', "'2009' is no year"),
@@ -135,6 +135,66 @@ def test_refused(tmp_path: pathlib.Path, old: str, new: str, said: str) -> None:
     with pytest.raises(CatalogueError) as raised:
         load_text(tmp_path, GOOD.replace(old, new, 1))
     assert said in str(raised.value) and "one.toml" in str(raised.value)
+
+
+INJECTOR = """
+[[injector]]
+id = "box.one"
+title = "A box"
+mechanism = "rst_injection"
+predicate = "IP ID 7."
+strength = "statistical"
+match = { ip_id = 7 }
+worth = 2.0
+why = "one of many"
+sources = ["paper", "note"]
+look_alikes = [{ id = "reordering", separates = "numbers" }]
+
+[[source]]
+id = "note"
+title = "A Note"
+year = 2010
+where = "a page"
+basis = "read"
+"""
+
+
+def load_both(folder: pathlib.Path, injectors: str) -> catalogue.Catalogue:
+    (folder / "signatures").mkdir(exist_ok=True)
+    (folder / "signatures" / "one.toml").write_text(GOOD, "utf-8")
+    (folder / "injectors.toml").write_text(injectors, "utf-8")
+    return catalogue.load(str(folder / "signatures"))
+
+
+def test_injectors_beside_signatures(tmp_path: pathlib.Path) -> None:
+    """Families stand apart; they may use sources and processes of their mechanism's file."""
+    box = load_both(tmp_path, INJECTOR)["box.one"]
+    assert (box.kind, box.match, box.worth, box.why) == ("family", {"ip_id": 7}, 2.0, "one of many")
+    assert [source.id for source in box.sources] == ["paper", "note"] and box.look_alikes[0].id == "reordering"
+    assert catalogue.injectors(str(tmp_path / "injectors.toml")) == [("box.one", "rst_injection", {"ip_id": 7}, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("match = { ip_id = 7 }\n", "", "match: a family needs a table"),
+        ("match = { ip_id = 7 }", "match = { colour = 0 }", "colour: unknown key"),
+        ("worth = 2.0\n", "", "worth and why"),
+        ('why = "one of many"\n', "", "worth and why"),
+        ("worth = 2.0", 'worth = "much"', "worth: needs a number"),
+        ('mechanism = "rst_injection"', 'mechanism = "magic"', "mechanism: 'magic'"),
+        ('"paper", "note"', '"note", "rumour"', "'rumour' is no"),
+        ('"paper", "note"', '"paper"', "no signature refers to this source"),
+        ('sources = ["paper", "note"]\n', "", "without a source is refused"),
+        ('title = "A box"', 'title = "A box"\nkind = "family"', "kind: unknown key"),
+        ('title = "A box"', 'title = "A box"\nevidence = ["x"]', "evidence: unknown key"),
+        ('id = "box.one"', 'id = "late_data"', "given twice"),
+    ],
+)
+def test_injector_refused(tmp_path: pathlib.Path, old: str, new: str, said: str) -> None:
+    assert old in INJECTOR
+    with pytest.raises(CatalogueError, match=said):
+        load_both(tmp_path, INJECTOR.replace(old, new, 1))
 
 
 def test_ids_differ_over_files(tmp_path: pathlib.Path) -> None:

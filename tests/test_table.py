@@ -57,7 +57,7 @@ def test_finding_is_shown_with_its_proof() -> None:
     assert "flow 17, trigger frame 1204, injected frames 1205 1206" in text
     assert "A third party on the path injected TCP resets (frames 1205 1206)." in text
     assert "+ the server went on sending after its reset (frame 1209)" in text
-    assert "injector: 3 to 4 hops away; habits like gfw.type2 0.80" in text
+    assert "injector: 3 to 4 hops away by its TTL; habits like gfw.type2 0.80" in text
 
 
 def test_nothing_found_says_what_was_looked_at() -> None:

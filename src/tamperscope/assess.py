@@ -606,4 +606,3 @@ def _recurrence(assessments: Sequence[Assessment]) -> None:
             if near and abs(other.onset.at - one.onset.at) >= day // 2 and 2 * len(common) >= len(one.targets):
                 one.recurrence.append(wording.date(other.onset.at))
         one.recurrence = sorted(set(one.recurrence))
-

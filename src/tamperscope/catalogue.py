@@ -8,11 +8,18 @@ One TOML file a mechanism in ``data/signatures/``:
     [[look_alike]]       id, what: an innocent process
     [[source]]           id, title, year, where, basis
 
-``kind`` is ``law`` (holds for any injector) or ``family`` (habits of a known box, for attribution only).  ``evidence``
-of a law names the observations that carry it, by the evidence ids of findings; a law without is known but not judged
-by.  ``strength`` is ``proof`` (no look-alike makes it once the named ones are excluded),
+and ``data/injectors.toml``, the habits of known boxes, for attribution only:
+
+    [[injector]]         id, title, mechanism, predicate, strength, match, sources, look_alikes;
+                         optional: seen, worth, why
+    [[look_alike]], [[source]]: those that the file of that mechanism does not have
+
+``kind`` is ``law`` (holds for any injector) or ``family`` (a known page; that of every injector).  ``evidence`` of a law names the
+observations that carry it, by the evidence ids of findings; a law without is known but not judged by.
+``strength`` is ``proof`` (no look-alike makes it once the named ones are excluded),
 ``statistical`` (needs counts or controls) or ``context`` (supports, never decides).  ``look_alikes`` of a signature
-pairs the id of a process with what tells it apart.  ``match`` holds the fields of a family for machines.
+pairs the id of a process with what tells it apart.  ``match`` holds the fields of a family for machines, ``worth`` what
+they are worth together and ``why`` (`attribution`).
 An entry without id, source or look-alike is refused: a claim that nobody can check must not be made.
 """
 
@@ -38,11 +45,14 @@ BASES = ("read", "extract", "excerpt", "recalled")
 KEYS = frozenset(
     ("id", "title", "kind", "predicate", "strength", "sources", "look_alikes", "evidence", "seen", "match")
 )
+INJECTOR_KEYS = frozenset((
+    "id", "title", "mechanism", "predicate", "strength", "sources", "look_alikes", "seen", "match", "worth", "why",
+))  # fmt: skip
 MATCH_KEYS = frozenset((
     "flags", "count", "ip_id", "ip_id_min", "ip_id_max", "ip_id_step", "df", "ttl_initial", "window", "ack",
     "seq_steps", "payload", "extension", "residual_s", "scope", "direction", "renewed", "packets_after",
-    "bytes_to_client", "aa", "record_ttl", "addresses", "aaaa_prefix",
-    "status", "location", "server", "title", "body", "issuer",
+    "bytes_to_client", "aa", "record_ttl", "addresses", "aaaa_prefix", "ip_id_same", "window_step", "ttl_step",
+    "ttl_tells", "status", "location", "server", "title", "body", "issuer",
 ))  # fmt: skip
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 
@@ -72,7 +82,12 @@ class LookAlike:
 
 
 class Signature:
-    """One entry; ``evidence`` holds evidence ids, ``seen`` pairs of (year, where), ``match`` a dict or None."""
+    """
+    One entry.
+
+    ``evidence`` holds evidence ids, ``seen`` pairs of (year, where), ``match`` a dict or None, ``worth`` log10 of how
+    much likelier these fields are if this box made them (None: not told from one flow), ``why`` its reason.
+    """
 
     __slots__ = (
         "evidence",
@@ -86,6 +101,8 @@ class Signature:
         "sources",
         "strength",
         "title",
+        "why",
+        "worth",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +118,8 @@ class Signature:
         evidence: tuple[str, ...] = (),
         seen: tuple[tuple[int, str], ...] = (),
         match: dict[str, Any] | None = None,
+        worth: float | None = None,
+        why: str = "",
     ) -> None:
         self.id = id
         self.mechanism = mechanism
@@ -113,6 +132,8 @@ class Signature:
         self.evidence = evidence
         self.seen = seen
         self.match = match
+        self.worth = worth
+        self.why = why
 
     def __repr__(self) -> str:
         return f"Signature({self.id!r}, {self.mechanism!r}, {self.strength!r})"
@@ -147,7 +168,7 @@ class Catalogue:
 
 def load(folder: str | None = None) -> Catalogue:
     """
-    The catalogue of a folder of TOML files, the package's own by default.
+    The catalogue of a folder of TOML files with ``injectors.toml`` beside it, the package's own by default.
 
     Raises:
         CatalogueError: an entry breaks the rules above; names file and entry.
@@ -157,19 +178,32 @@ def load(folder: str | None = None) -> Catalogue:
     names = sorted(name for name in os.listdir(folder) if name.endswith(".toml"))
     if not names:
         raise CatalogueError("no .toml file in this folder", path=folder)
-    return Catalogue([one for name in names for one in load_file(os.path.join(folder, name))])
+    files = [_File(path, _toml(path)) for path in (os.path.join(folder, name) for name in names)]
+    injectors = os.path.join(os.path.dirname(folder), "injectors.toml")
+    found = [one for file in files for one in file.signatures()]
+    if os.path.exists(injectors):
+        found += _Injectors(injectors, _toml(injectors), files).signatures()
+    return Catalogue(found)
 
 
-def load_file(path: str) -> list[Signature]:
-    """Signatures of one file.  Raises CatalogueError, OSError."""
+def injectors(path: str | None = None) -> list[tuple[str, str, dict[str, Any], float]]:
+    """
+    (id, mechanism, match, worth) of each family that one flow's packets can tell, without the checks of `load`.
+
+    That costs a scan less than the whole catalogue.
+    """
+    data = _toml(path or os.path.join(DATA, "injectors.toml"))
+    return [(one["id"], one["mechanism"], one["match"], one["worth"]) for one in data["injector"] if "worth" in one]
+
+
+def _toml(path: str) -> dict[str, Any]:
     import tomllib  # only those who ask for the catalogue pay for the parser
 
     with open(path, "rb") as file:
         try:
-            data = tomllib.load(file)
+            return tomllib.load(file)
         except ValueError as error:  # TOML or UTF-8
             raise CatalogueError(f"not TOML: {error}", path=path) from None
-    return _File(path, data).signatures()
 
 
 def rules_id() -> str:
@@ -194,19 +228,25 @@ def _data_files(folder: str) -> Iterator[str]:
 class _File:
     """The checks of one file, with its path for the messages."""
 
+    entry = "signature"
+
     def __init__(self, path: str, data: dict[str, Any]) -> None:
         self.path = path
         self.data = data
         self.used: set[tuple[str, str]] = set()
-        self._known(data, {"mechanism", "signature", "look_alike", "source"}, None)
-        self.mechanism = self._word(data, "mechanism", None, MECHANISMS)
+        self.mechanism = self._of_file()
         self.sources = {id: self._source(id, table) for id, table in self._tables("source")}
         self.look_alikes = {id: self._process(id, table) for id, table in self._tables("look_alike")}
 
+    def _of_file(self) -> str:
+        """What the whole file is about."""
+        self._known(self.data, {"mechanism", self.entry, "look_alike", "source"}, None)
+        return self._word(self.data, "mechanism", None, MECHANISMS)
+
     def signatures(self) -> list[Signature]:
-        found = [self._signature(id, table) for id, table in self._tables("signature")]
+        found = [self._signature(id, table) for id, table in self._tables(self.entry)]
         if not found:
-            raise CatalogueError("holds no [[signature]]", path=self.path)
+            raise CatalogueError(f"holds no [[{self.entry}]]", path=self.path)
         for kind, ids in (("source", self.sources), ("look_alike", self.look_alikes)):
             for id in ids:
                 if (kind, id) not in self.used:
@@ -272,12 +312,12 @@ class _File:
 
     def _match(self, id: str, table: dict[str, Any], kind: str) -> dict[str, Any] | None:
         match = table.get("match")
-        if (match is not None) != (kind == "family"):
-            raise self._error(id, "match: a family needs it, a law has none")
-        if match is None:
+        if kind == "law":
+            if match is not None:
+                raise self._error(id, "match: a law has none")
             return None
         if not isinstance(match, dict) or not match:
-            raise self._error(id, "match: needs a table with at least one field")
+            raise self._error(id, "match: a family needs a table with at least one field")
         self._known(match, MATCH_KEYS, id)
         return match
 
@@ -331,6 +371,41 @@ class _File:
 
     def _error(self, entry: str | None, text: str) -> CatalogueError:
         return CatalogueError(text, path=self.path, entry=entry)
+
+
+class _Injectors(_File):
+    """The checks of the habits of known boxes; sources and processes are also those of the mechanisms' files."""
+
+    entry = "injector"
+
+    def __init__(self, path: str, data: dict[str, Any], files: list[_File]) -> None:
+        super().__init__(path, data)
+        self._own = self.sources, self.look_alikes
+        self._files = {file.mechanism: file for file in files}
+
+    def _of_file(self) -> str:
+        self._known(self.data, {self.entry, "look_alike", "source"}, None)
+        return ""
+
+    def _signature(self, id: str, table: dict[str, Any]) -> Signature:
+        self._known(table, INJECTOR_KEYS, id)
+        mechanism = self._word(table, "mechanism", id, MECHANISMS)
+        file = self._files.get(mechanism)
+        sources, look_alikes = self._own
+        self.sources = {**(file.sources if file else {}), **sources}
+        self.look_alikes = {**(file.look_alikes if file else {}), **look_alikes}
+        worth = table.get("worth")
+        if worth is not None and not isinstance(worth, (int, float)):
+            raise self._error(id, "worth: needs a number")
+        if (worth is None) != ("why" not in table):
+            raise self._error(id, "worth and why: one needs the other")
+        signature = Signature(
+            id, mechanism, self._word(table, "title", id), "family", self._word(table, "predicate", id),
+            self._word(table, "strength", id, STRENGTHS), self._sources_of(id, table), self._look_alikes_of(id, table),
+            (), self._seen(id, table), self._match(id, table, "family"), worth, table.get("why", ""),
+        )  # fmt: skip
+        self.sources, self.look_alikes = self._own
+        return signature
 
 
 def _is_id(id: str) -> bool:

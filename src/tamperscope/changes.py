@@ -159,4 +159,3 @@ def interval(p: Array, level: float) -> tuple[int, int, int]:
     width = np.where(fits, highs - np.arange(len(highs)), len(p) + 2)
     low = int(width.argmin())
     return median, low, int(highs[low]) - 1
-

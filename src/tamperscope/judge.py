@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tamperscope import core, fingerprinters, flows, weigh
+from tamperscope import attribution, core, fingerprinters, flows, weigh
 from tamperscope.fingerprint import Candidates, Transactions
 from tamperscope.model import Finding
 
@@ -27,6 +27,7 @@ class Judge:
     def __init__(self, chosen: Sequence[Fingerprinter] | None, capture: str, vantage: str) -> None:
         self.fingerprinters = [one() for one in fingerprinters.ALL] if chosen is None else chosen
         self._weights = weigh.load()
+        self._boxes: attribution.Boxes | None = None
         self._capture = capture
         self._vantage = vantage
 
@@ -42,7 +43,13 @@ class Judge:
 
     def resolved(self, judged: list[weigh.Judgement]) -> Iterator[Finding]:
         """Their findings, at most one a unit."""
+        boxes: dict[int, list[dict[str, Any] | None]] = {}
         for judgement, index, finding in weigh.resolve(judged):
+            if finding["injected_frames"] and finding["verdict"] != "insufficient":
+                if id(judgement) not in boxes:
+                    self._boxes = self._boxes or attribution.Boxes()
+                    boxes[id(judgement)] = self._boxes.of(judgement)
+                finding["injector"] = boxes[id(judgement)][index]
             yield self._finding(judgement.columns, index, finding)
 
     def _finding(self, columns: Any, index: int, found: dict[str, Any]) -> Finding:

@@ -48,9 +48,7 @@ def scan(
         CaptureError: nothing of it can be read (not a capture, empty, cut in its header); OSError.
         ValueError, TypeError: wrong arguments.
     """
-    return Scan(
-        source, fingerprinters=fingerprinters, max_flows=max_flows, flows=flows, limit=limit, counted=counted
-    )
+    return Scan(source, fingerprinters=fingerprinters, max_flows=max_flows, flows=flows, limit=limit, counted=counted)
 
 
 class Scan:

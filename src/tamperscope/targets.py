@@ -146,4 +146,3 @@ class Labels:
             if fnmatchcase(capture, pattern) or fnmatchcase(base, pattern):
                 return label, "label"
         return base or capture, "file"
-

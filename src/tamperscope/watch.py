@@ -236,4 +236,3 @@ def _nothing(out: Answer) -> str:
             "minutes or names to compare with."
         )
     return f"No event: in {flows:,} flows no platform failed for three clients or more, and more than before or after."
-

@@ -45,7 +45,7 @@ _CHANGES = {
 
 
 def count(number: int, noun: str) -> str:
-    """"1 client", "1,204 clients"."""
+    """ "1 client", "1,204 clients"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -55,7 +55,7 @@ def plain(mechanism: str) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """"a, b and c"."""
+    """ "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -69,7 +69,7 @@ def clock(at: int) -> str:
 
 
 def moment(one: Moment | None) -> str:
-    """"19:02 (19:00 to 19:05)"."""
+    """ "19:02 (19:00 to 19:05)"."""
     if one is None:
         return "?"
     low = clock(one.start) if one.start is not None else "?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tamperscope.attribution import UNLISTED
 from tamperscope.report.lines import Lines, words
 
 TYPE_CHECKING = False
@@ -56,6 +57,10 @@ class Entries(Lines):
             self._head("fields")
             for key, value in one.match.items():
                 self.wrap(f"{words(key)}: {_value(value)}", "  ", "      ")
+            if one.worth is None:
+                self.wrap("told only from more than one flow's forged packets: never named in a finding", "  ")
+            else:
+                self.wrap(f"worth {one.worth:+.1f} where all fit ({one.why}); a box not listed +{UNLISTED:.1f}", "  ")
         if one.seen:
             self._head("seen")
             for year, where in one.seen:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tamperscope.model import iso_time
 from tamperscope.report.lines import Lines, count, end, frames, words
-from tamperscope.report.table import WANTED, statement
+from tamperscope.report.table import WANTED, box, statement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ class Ladder(Lines):
         self.wrap(self.paint("bold", head) if not opinion.verdict else head)
         if stands and finding is not None:
             self.wrap(statement(finding))
+            if about := box(finding):
+                self.wrap(about)
         elif opinion.verdict and finding is not None:
             self.wrap(f"Not reported on its own: {finding.mechanism} came first.")
         stage = "" if opinion.stage == "default" else f", stage {words(opinion.stage)}"

@@ -226,9 +226,9 @@ class Table(Lines):
             self._fact("+", fact)
         for fact in finding.against:
             self._fact("-", fact)
-        box = _box(finding)
-        if box:
-            self.wrap(box, "  ")
+        about = box(finding)
+        if about:
+            self.wrap(about, "  ")
         if finding.also:
             self.wrap(f"also on this flow: {', '.join(finding.also)}", "  ")
         if finding.limits:
@@ -280,13 +280,14 @@ def statement(finding: Finding) -> str:
     return f"{who} on the path interfered: {_ABSENT.get(mechanism, words(mechanism))}."
 
 
-def _box(finding: Finding) -> str:
+def box(finding: Finding) -> str:
     if not finding.injector:
         return ""
     low, high = finding.injector.get("hops_min"), finding.injector.get("hops_max")
     parts = []
     if low is not None and high is not None:
-        parts.append(f"{low} hops away" if low == high else f"{low} to {high} hops away")
+        hops = f"{low}" if low == high else f"{low} to {high}"
+        parts.append(f"{hops} hop{'' if hops == '1' else 's'} away by its TTL")
     family = finding.injector.get("family") or []
     if family:
         alike = ", ".join(f"{one['id']} {one['score']:.2f}" for one in family[:3])

@@ -14,11 +14,11 @@ and ``data/injectors.toml``, the habits of known boxes, for attribution only:
                          optional: seen, worth, why
     [[look_alike]], [[source]]: those that the file of that mechanism does not have
 
-``kind`` is ``law`` (holds for any injector) or ``family`` (a known page; that of every injector).  ``evidence`` of a law names the
-observations that carry it, by the evidence ids of findings; a law without is known but not judged by.
-``strength`` is ``proof`` (no look-alike makes it once the named ones are excluded),
-``statistical`` (needs counts or controls) or ``context`` (supports, never decides).  ``look_alikes`` of a signature
-pairs the id of a process with what tells it apart.  ``match`` holds the fields of a family for machines, ``worth`` what
+``kind`` is ``law`` (holds for any injector) or ``family`` (a known page; every injector).  ``evidence`` of a law names
+the observations that carry it, by the evidence ids of findings; a law without is known but not judged by.
+``strength`` is ``proof`` (no look-alike makes it once the named ones are excluded), ``statistical`` (needs counts or
+controls) or ``context`` (supports, never decides).  ``look_alikes`` of a signature pairs the id of a process with what
+tells it apart.  ``match`` holds the fields of a family for machines, ``worth`` what
 they are worth together and ``why`` (`attribution`).
 An entry without id, source or look-alike is refused: a claim that nobody can check must not be made.
 """

@@ -16,7 +16,7 @@ BASES = {
     "read": "read in full", "extract": "known from an extract", "excerpt": "known from an excerpt",
     "recalled": "from memory, not read again",
 }  # fmt: skip
-KINDS = {"law": "holds for any injector", "family": "habit of a known box: for attribution, detection does without"}
+KINDS = {"law": "holds for any injector", "family": "a known page, or the habit of a known box"}
 STRENGTHS = {
     "proof": "no look-alike makes it once those below are excluded",
     "statistical": "needs counts or controls",
@@ -39,7 +39,7 @@ class Entries(Lines):
                 mechanism, family = one.mechanism, False
             if one.kind == "family" and not family:
                 family = True
-                self.wrap("known boxes, for attribution:", "  ")
+                self.wrap("known pages and boxes:", "  ")
             self.wrap(f"  {one.id:<24} {one.strength:<11} {one.title}", "", " " * 39 if self._width >= 72 else "      ")
 
     def entry(self, one: Signature, weights: Weights) -> None:
@@ -57,9 +57,7 @@ class Entries(Lines):
             self._head("fields")
             for key, value in one.match.items():
                 self.wrap(f"{words(key)}: {_value(value)}", "  ", "      ")
-            if one.worth is None:
-                self.wrap("told only from more than one flow's forged packets: never named in a finding", "  ")
-            else:
+            if one.worth is not None:
                 self.wrap(f"worth {one.worth:+.1f} where all fit ({one.why}); a box not listed +{UNLISTED:.1f}", "  ")
         if one.seen:
             self._head("seen")

@@ -31,6 +31,7 @@ static void free_rows(struct tscope_batch *b)
     mem_free(b->messages);
     mem_free(b->tries);
     mem_free(b->learned);
+    mem_free(b->failed);
     mem_free(b->text);
     mem_free(b->frames);
     memset(b, 0, sizeof *b);

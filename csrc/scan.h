@@ -295,8 +295,9 @@ struct output {
 struct tries {
     struct tscope_try *rows;
     struct tscope_learned *learned;
+    uint32_t *failed;
     uint8_t *text;
-    size_t n, n_learned, n_text, room, room_learned, room_text;
+    size_t n, n_learned, n_failed, n_text, room, room_learned, room_failed, room_text;
 };
 
 struct tscope_scan {

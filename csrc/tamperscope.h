@@ -663,6 +663,7 @@ struct tscope_batch {
     struct tscope_message *messages;
     struct tscope_try *tries;
     struct tscope_learned *learned;
+    uint32_t *failed;             /* indices of those tries that failed before any payload came, ascending */
     uint8_t *text;
     uint8_t *frames;              /* captured bytes of the packets' frames, one after another in the order of the rows */
     size_t n_packets;
@@ -672,6 +673,7 @@ struct tscope_batch {
     size_t n_messages;
     size_t n_tries;
     size_t n_learned;
+    size_t n_failed;
     size_t n_text;
     size_t n_frames;              /* bytes */
 };

@@ -52,15 +52,30 @@ static struct tscope_try *next_row(struct tries *t, const uint8_t *name, size_t 
     return row;
 }
 
+static bool went_wrong(const struct tscope_try *t)
+{
+    return t->outcome > TSCOPE_OUT_OK && t->stage != TSCOPE_STAGE_TRANSFER;
+}
+
+/* Few rows fail, and only they can make an event: their places are told, so that a reader may look at them alone. */
+static bool mark_failed(struct tscope_scan *s)
+{
+    struct tries *t = &s->tries;
+    void *rows = t->failed;
+    if (!went_wrong(&t->rows[t->n - 1]))
+        return true;
+    bool grown = grow(&rows, &t->room_failed, t->n_failed + 1, sizeof *t->failed, 16);
+    t->failed = rows;
+    if (grown)
+        t->failed[t->n_failed++] = (uint32_t)(t->n - 1);
+    s->sum.failed++;
+    return grown;
+}
+
 static uint32_t microseconds(int64_t ns)
 {
     int64_t us = ns / 1000;
     return us <= 0 ? 0 : us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
-}
-
-static bool went_wrong(const struct tscope_try *t)
-{
-    return t->outcome > TSCOPE_OUT_OK && t->stage != TSCOPE_STAGE_TRANSFER;
 }
 
 void tries_flow(struct tscope_scan *s, const struct flow *f, const struct tscope_flow *row)
@@ -87,7 +102,8 @@ void tries_flow(struct tscope_scan *s, const struct flow *f, const struct tscope
     t->name_from = f->name_from;
     t->outcome = row->outcome;
     t->stage = row->stage;
-    s->sum.failed += went_wrong(t);
+    if (!mark_failed(s))
+        out_of_memory(s);
 }
 
 static bool learn(struct tries *t, const struct tscope_transaction *row, const struct tscope_message *m,
@@ -133,7 +149,10 @@ void tries_transaction(struct tscope_scan *s, const struct tscope_transaction *r
     t->name_from = TSCOPE_NAME_DNS_QUERY;
     t->stage = TSCOPE_STAGE_DNS;
     t->outcome = !row->queries ? TSCOPE_OUT_UNKNOWN : row->answers ? TSCOPE_OUT_OK : TSCOPE_OUT_NO_ANSWER;
-    s->sum.failed += went_wrong(t);
+    if (!mark_failed(s)) {
+        out_of_memory(s);
+        return;
+    }
     bool first = true;
     for (uint32_t i = 0; i < row->message_count; i++) {
         const struct tscope_message *m = &messages[i];
@@ -165,6 +184,8 @@ int tries_take(struct tries *t, struct tscope_batch **batch)
     out->n_tries = t->n;
     out->learned = t->learned;
     out->n_learned = t->n_learned;
+    out->failed = t->failed;
+    out->n_failed = t->n_failed;
     out->text = t->text;
     out->n_text = t->n_text;
     memset(t, 0, sizeof *t);
@@ -176,5 +197,6 @@ void tries_end(struct tries *t)
 {
     mem_free(t->rows);
     mem_free(t->learned);
+    mem_free(t->failed);
     mem_free(t->text);
 }

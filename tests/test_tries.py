@@ -51,7 +51,7 @@ def test_every_flow_has_its_row() -> None:
     for number, (name, row) in small.items():
         other = large[number][1]
         assert name == large[number][0]
-        for key in ("client", "server", "server_port", "protocol", "outcome", "stage", "first_ns", "facts", "name_from"):
+        for key in ("client", "server", "server_port", "protocol", "outcome", "stage", "first_ns", "facts"):
             assert row[key] == other[key], key
         assert row["packets"] == sum(other["packets"])
     bad = sum(row["outcome"] > core.constant("OUT_OK") and row["stage"] != core.constant("STAGE_TRANSFER")

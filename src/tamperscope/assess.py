@@ -106,7 +106,7 @@ class _Case:
         self.features: list[Feature] = []
         self.tallies: dict[str, Tally] = {}
         self.clients = self.failed = self.proven = self.elsewhere = 0
-        self.fine_elsewhere = False
+        self.fine_elsewhere = self.everywhere = False
         self._votes = search.votes
         self._look()
 
@@ -160,6 +160,7 @@ class _Case:
         self._line()
         self._time()
         self._place()
+        self._servers()
         self._clients()
 
     def _selectivity(self) -> None:
@@ -284,6 +285,8 @@ class _Case:
         if failed:
             share = struck / failed
             case = "most" if share >= 0.5 and struck >= 5 else "some" if share >= 0.1 and struck >= 3 else None
+            if share < 0.05 and failed >= 15:
+                case = "none"
             text = f"interference found in {struck:,} of {failed:,} failed attempts"
             self._add("by_name", case, text, share, n=failed)
 
@@ -372,6 +375,8 @@ class _Case:
         if now is not None and before is not None:
             slower, lossier = now[0] / before[0] - 1, now[1] - before[1]
             case = "worse" if lossier > 0.05 or slower > 0.5 else "flat" if lossier < 0.015 and slower < 0.2 else None
+            if case == "flat" and self._case("foreign").get(SHORT["F"], 0) > 0:
+                case = None  # what went through took another way than what did not
             text = f"what went through: round trips {slower:+.0%}, retransmissions {lossier:+.1%} of packets"
             self._add("line", case, text, lossier, n=int(now[2]))
         slow = [one for one in self.main if one.kind == "degradation"]
@@ -382,6 +387,9 @@ class _Case:
     def _spared(self, network: str) -> list[int]:
         """Targets whose own traffic says nothing of the line: those that were slowed or cut by name."""
         return sorted({self.number[one.target] for one in self.main if one.network == network and one.mechanisms})
+
+    def _case(self, ident: str) -> dict[str, float]:
+        return next((one.shift for one in self.features if one.id == ident), {})
 
     def _time(self) -> None:
         firsts: dict[str, Moment] = {}
@@ -412,8 +420,22 @@ class _Case:
             self._add("elsewhere", case, text, failed / len(there), high=high, n=len(there))
             self.fine_elsewhere = case == "fine"
         elif len(self.networks) > 1:
+            self.everywhere = True
             text = f"all {len(self.networks)} networks on which the platforms were seen have an event"
             self._add("elsewhere", "struck", text, float(len(self.networks)), n=len(self.networks))
+
+    def _servers(self) -> None:
+        """Whole servers that fail, whatever the name: here only, or for all who were watched."""
+        alike = self._case("same_server").get(T, 0) < 0
+        early = self._case("stage").get(T, 0) < 0
+        lookups = self._case("stage").get(SHORT["P"], 0) < 0  # then it is resolvers that fail
+        if lookups or not (alike or early) or self._case("foreign").get(SHORT["F"], 0) > 0:
+            return
+        what = "whole servers fail, whatever the name" if alike else "attempts fail before a name is sent"
+        if self.fine_elsewhere:
+            self._add("servers", "here" if alike else "perhaps_here", f"{what}, and not on other networks", None)
+        elif self.everywhere:
+            self._add("servers", "everywhere", f"{what}, on all networks", None)
 
     def _clients(self) -> None:
         failing = []
@@ -517,6 +539,8 @@ class _Case:
         first, second = list(scores)[:2]
         if scores[first] < exp(rules["lead"]) * scores[second]:
             return "inconclusive"
+        if first == SHORT["P"] and not (self.everywhere or self._case("same_server").get(SHORT["P"], 0) > 0):
+            return "inconclusive"  # from one network an outage and a rule look alike
         if first == T and not (self.failing and all(gate["passed"] for gate in gates)):
             return "inconclusive"
         return first

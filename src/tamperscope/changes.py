@@ -62,30 +62,29 @@ def find(series: Sequence[tuple[Array, Array]], first: int, last: int, shared: b
     """
     if not any(failed.any() for _, failed in series):
         return None
-    places, groups = _places(series)
+    places = _places(series)
     n = len(places)
-    total = np.zeros((n + 1, n + 1))
+    a, b = np.triu_indices(n + 1, 1)  # windows from place a up to and without place b
+    total = np.zeros(len(a))
     own = []
     for minute, failed in series:
-        where = groups[np.searchsorted(places, minute, "right") - 1] if len(minute) else minute
-        rise = _rise(np.bincount(where, minlength=n), np.bincount(where, failed, n).astype(int))
+        where = np.searchsorted(places, minute, "right") - 1
+        rise = _rise(np.bincount(where, minlength=n), np.bincount(where, failed, n).astype(int), a, b)
         own.append(rise)
         total += np.logaddexp(log(1 - TAKES_PART), log(TAKES_PART) + rise) if shared else rise
-    before = _weights(places, first, last)
-    weight = np.log(before)[:, None] + np.log(before)[None, :]
-    posterior = total + weight
-    posterior[np.tril_indices(n + 1)] = -np.inf  # an empty window is none
+    before = np.log(_weights(places, first, last))
+    posterior = total + before[a] + before[b]
     top = float(posterior.max())
     mass = np.exp(posterior - top)
     whole = float(mass.sum())
     span = last - first + 1
     bayes = (top + log(whole) - log(span * (span + 1) / 2)) / log(10)
     mass /= whole
-    a, b = np.unravel_index(int(mass.argmax()), mass.shape)
+    best = int(mass.argmax())
     part = [float((mass * _share(rise)).sum()) if shared else 1.0 for rise in own]
-    onset, end = (_spread(mass.sum(axis=axis), places, first, last) for axis in (1, 0))
+    onset, end = (_spread(np.bincount(side, mass, n + 1), places, first, last) for side in (a, b))
     edges = [*places.tolist(), last + 1]
-    return Window(first, onset, end, bayes, (edges[a], edges[b]), part)
+    return Window(first, onset, end, bayes, (edges[a[best]], edges[b[best]]), part)
 
 
 def _share(rise: Array) -> Array:
@@ -93,12 +92,10 @@ def _share(rise: Array) -> Array:
     return inside / (inside + 1 - TAKES_PART)
 
 
-def _places(series: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Distinct minutes with votes, ascending, at most MAX_PLACES, and an index that leads to them."""
+def _places(series: Sequence[tuple[Array, Array]]) -> Array:
+    """Distinct minutes with votes, ascending; of more than MAX_PLACES each so manieth."""
     minutes = np.unique(np.concatenate([minute for minute, _ in series]))
-    step = -(-len(minutes) // MAX_PLACES)
-    places = minutes[::step]
-    return places, np.arange(len(places))
+    return minutes[:: -(-len(minutes) // MAX_PLACES)]
 
 
 def _weights(places: Array, first: int, last: int) -> Array:
@@ -119,13 +116,11 @@ def _spread(marginal: Array, places: Array, first: int, last: int) -> Array:
     return out
 
 
-def _rise(votes: Array, failed: Array) -> Array:
-    """log of the Bayes factor of each window [a, b) of places against no change, shape (n + 1, n + 1), a < b."""
+def _rise(votes: Array, failed: Array, a: Array, b: Array) -> Array:
+    """log of the Bayes factor of each window of places [a, b) against no change, shape of `a`."""
     n, k = (np.concatenate([[0], np.cumsum(column)]) for column in (votes, failed))
     all_n, all_k = int(n[-1]), int(k[-1])
-    inside_n, inside_k = n[None, :] - n[:, None], k[None, :] - k[:, None]
-    upper = np.triu(np.ones(inside_n.shape, bool), 1)
-    inside_n, inside_k = np.where(upper, inside_n, 0), np.where(upper, inside_k, 0)
+    inside_n, inside_k = n[b] - n[a], k[b] - k[a]
     outside_n, outside_k = all_n - inside_n, all_k - inside_k
     rise = _beta(inside_k, inside_n, INSIDE, all_n) + _beta(outside_k, outside_n, OUTSIDE, all_n)
     steady = [float(_beta(np.array(all_k), np.array(all_n), prior, all_n)) for prior in (OUTSIDE, INSIDE)]

@@ -13,6 +13,7 @@ from tamperscope._core import ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     import numpy as np
@@ -130,6 +131,15 @@ class Batch:
             if self.handle.n_frames
             else memoryview(b"")
         )
+
+    def failed(self) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """(client, server, name) of each row of ``tries`` that failed, without numpy: of most batches there are few."""
+        handle = self.handle
+        for i in range(int(handle.n_failed)):
+            row = handle.tries[handle.failed[i]]
+            name = handle.text + row.name_offset
+            length = int(row.name_length)
+            yield bytes(row.client), bytes(row.server), bytes(ffi.buffer(name, length)) if length else b""
 
     @property
     def text(self) -> bytes:

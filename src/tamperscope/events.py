@@ -39,6 +39,7 @@ WITHOUT_WORST = 1.0  # log10 of the Bayes factor that is left without the client
 PART = 0.9  # probability with which a target takes part
 STANDING = 0.3  # rate above which a target fails "all the time": the lower end of the interval
 RATE = 0.2  # least rate inside
+WHERE = 0.25  # share of a target's votes on a server that failed, from which on it fails there
 APART = 4 * 60  # minutes without anything: another stretch
 QUIET = 10  # minutes of a bin in which clients are counted
 DEPTH = 6
@@ -114,11 +115,11 @@ class Search:
     ) -> None:
         if depth == 0 or last - first < 1:
             return
-        series = {target: mine for target, mine in series.items() if len(mine)}
-        if len(series) > 1:
-            taken, window = self._shared(series, first, last)
-        else:
-            taken, window = {}, None
+        # Who has not failed twice takes no part; what is left is searched together if it could be an event at all.
+        series = {target: mine for target, mine in series.items() if mine["failed"].sum() >= LEAST}
+        if not series or not _may(np.concatenate(list(series.values()))):
+            return
+        taken, window = self._shared(series, first, last) if len(series) > 1 else ({}, None)
         alone = [target for target in series if target not in taken]
         for target in alone:
             own = self._own(series[target], first, last)
@@ -152,8 +153,11 @@ class Search:
             if part >= PART and mine["failed"].sum() >= LEAST and _rate(mine) >= RATE
         }
         together = np.concatenate([inside[target] for target in taken]) if taken else np.zeros(0, self.votes.dtype)
-        if not self._enough(together, {target: series[target] for target in taken}, first, last):
+        mine = {target: series[target] for target in taken}
+        if not self._enough(together, mine, first, last):
             return {}, None
+        window = self._sharper(mine, window, first, last)
+        taken = dict.fromkeys(taken, window)
         for target in taken:  # a window of its own, if it is clearly another
             own = self._own(series[target], first, last)
             if own is not None and _differ(own, window):
@@ -161,11 +165,35 @@ class Search:
         return taken, window
 
     def _own(self, mine: Array, first: int, last: int) -> changes.Window | None:
+        if not _may(mine):
+            return None
         window = self._find({0: mine}, first, last)
         if window is None or window.log10_bayes < BAYES:
             return None
         inside = _inside(mine, *window.best)
-        return window if _rate(inside) >= RATE and self._enough(inside, {0: mine}, first, last) else None
+        if _rate(inside) < RATE or not self._enough(inside, {0: mine}, first, last):
+            return None
+        return self._sharper({0: mine}, window, first, last)
+
+    def _sharper(self, series: dict[int, Array], window: changes.Window, first: int, last: int) -> changes.Window:
+        """
+        The window without the clients that nothing happened to.
+
+        A rule need not cover everybody.  Who reached all of it inside says nothing of when it began, but would move the
+        onset behind each of its visits.
+        """
+        all_ = np.concatenate(list(series.values()))
+        inside = _inside(all_, *window.best)
+        struck = np.unique(inside["client"][inside["failed"]])
+        spared = np.setdiff1d(np.unique(inside["client"]), struck)
+        if not len(spared):
+            return window
+        rest = {target: mine[~np.isin(mine["client"], spared)] for target, mine in series.items()}
+        again = self._find(rest, first, last)
+        if again is None or again.log10_bayes < BAYES:
+            return window
+        again.log10_bayes = window.log10_bayes  # what was found, with all votes
+        return again
 
     def _enough(self, inside: Array, series: dict[int, Array], first: int, last: int) -> bool:
         """Enough failed votes of enough clients, and a change that is there without the worst of them."""
@@ -329,8 +357,12 @@ class Search:
         all_ = self.counted.strata
         all_ = all_[all_["network"] == network]
         inside = (all_["ten"] * STRATUM + STRATUM > a) & (all_["ten"] * STRATUM < b)
-        failing = inside & np.isin(all_["target"], targets) & (all_["failed"] > 0)
-        return all_, inside, np.isin(all_["server"], all_["server"][failing])
+        mine = all_[inside & np.isin(all_["target"], targets)]
+        servers, at = np.unique(mine["server"], return_inverse=True)
+        failed, cast = (np.bincount(at, mine[key], len(servers)) for key in ("failed", "votes"))
+        share = failed / np.maximum(cast, 1)
+        # A server that the targets reach as a rule is not where they fail, though one may have failed there once.
+        return all_, inside, np.isin(all_["server"], servers[share >= WHERE])
 
     def _by_server(self, network: int, target: int, hit: set[int], a: int, b: int) -> dict[str, Tally]:
         """Other names on servers where the target failed, and names on other servers."""
@@ -411,6 +443,12 @@ def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:
 def _inside(mine: Array, a: int, b: int) -> Array:
     inside: Array = mine[(mine["minute"] >= a) & (mine["minute"] < b)]
     return inside
+
+
+def _may(mine: Array) -> bool:
+    """Whether there are enough failed votes of enough clients for an event anywhere in them."""
+    failed = mine["failed"]
+    return int(failed.sum()) >= FAILED and len(np.unique(mine["client"][failed])) >= CLIENTS
 
 
 def _marred(mine: Array) -> Array:

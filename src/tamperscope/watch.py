@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tamperscope.targets import Labels
 
 HOLD = 1 << 16  # rows that wait without being looked at
-FAILED = 6  # fewer flows and questions that failed cannot be an event
+FAILED, CLIENTS = 6, 3  # fewer flows and questions that failed, or fewer clients, cannot be an event
 LONG = 60 * 60 * 10**9  # a capture long enough for clients to cease
 MANY = 200  # rows of such a capture
 STRONGEST = 32
@@ -50,6 +50,7 @@ class Watch:
         self._networks: dict[str, Network] = {}
         self._labels: Labels | None = None
         self._found: list[int] = []
+        self._accusers: set[str] = set()
         self._groups: dict[str, Group] = {}
         self._summaries: list[Summary] = []
         self._failed = 0
@@ -97,6 +98,8 @@ class Watch:
             del group.strongest[STRONGEST:]
         if finding.verdict in _RANK:
             proven = finding.verdict == "confirmed" and finding.proof in ("injected_frame", "contradiction")
+            if len(self._accusers) < CLIENTS:
+                self._accusers.add(finding.client)
             self._found += (
                 len(self._names) - 1, finding.flow, finding.transaction or 0,
                 MECHANISMS.index(finding.mechanism) + 256 * proven, int(finding.id[:16], 16),
@@ -110,11 +113,30 @@ class Watch:
     # ---------------------------------------------------------------- the answer
 
     def _worth(self) -> bool:
-        if self._found or self._failed >= FAILED or self._tries is not None:
+        if self._tries is not None or self._enough():
             return True
         return self._held >= MANY and any(
             (one.last_ns or 0) - (one.first_ns or 0) >= LONG for one in self._summaries if one.first_ns is not None
         )
+
+    def _enough(self) -> bool:
+        """Whether enough failed, at places where more than one client did, for anything to be an event."""
+        if len(self._found) // 5 >= FAILED and len(self._accusers) >= CLIENTS:
+            return True
+        if self._failed < FAILED:
+            return False
+        places: dict[bytes, list[bytes]] = {}
+        count = 0
+        known = any(batch.handle.n_learned for _, _, batch in self._pending)
+        for _, _, batch in self._pending:
+            for client, server, name in batch.failed():
+                if name or known:  # without a name, and none learned, it can be of no target
+                    places.setdefault(b".".join(name.rsplit(b".", 2)[-2:]) or server, []).append(client)
+                    count += 1
+            if count > MANY:
+                return True
+        several = [client for who in places.values() if len(set(who)) > 1 for client in who]
+        return len(several) >= FAILED and len(set(several)) >= CLIENTS
 
     def answer(self, always: bool = False) -> Answer:
         """All of it; without cells where there was nothing to count, unless `always`."""

@@ -123,6 +123,8 @@ static void take_tries(struct run *r, const struct tscope_batch *b)
         l.name_offset = 0;
         h = fold(h, &l, sizeof l);
     }
+    for (size_t i = 0; i < b->n_failed; i++)
+        HOLDS(b->failed[i] < b->n_tries && (i == 0 || b->failed[i] > b->failed[i - 1]));
     r->out->tries = h;
 }
 

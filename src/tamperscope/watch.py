@@ -129,6 +129,8 @@ class Watch:
         count = 0
         known = any(batch.handle.n_learned for _, _, batch in self._pending)
         for _, _, batch in self._pending:
+            if not known and not batch.handle.n_text:
+                continue
             for client, server, name in batch.failed():
                 if name or known:  # without a name, and none learned, it can be of no target
                     places.setdefault(b".".join(name.rsplit(b".", 2)[-2:]) or server, []).append(client)

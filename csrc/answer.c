@@ -295,7 +295,8 @@ static uint32_t marks_of_first(const struct flow *f, const struct packet *p)
 
 void answer_begin(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
-    if (f->name_state != NAME_DONE || !p->payload_have || f->trigger == TSCOPE_TRIGGER_DATA)
+    bool cut = (f->facts & TSCOPE_FACT_NAME_INCOMPLETE) != 0;   /* a hello or request all the same */
+    if (f->name_state != NAME_DONE || !p->payload_have || (f->trigger == TSCOPE_TRIGGER_DATA && !cut))
         return;
     f->answer = store_take(&s->store, sizeof *f->answer);
     if (!f->answer)
@@ -332,9 +333,11 @@ void answer_begin(struct tscope_scan *s, struct flow *f, const struct packet *p)
 /* Other bytes for the place of the answer's first packet. */
 static bool conflicts(const struct kept_answer *a, const struct packet *p)
 {
-    uint32_t have = p->payload_have;
-    bool whole = have >= DIGESTED ? a->length >= DIGESTED : have == a->length;
-    return a->length && p->seq == a->seq && have && whole && payload_digest(p) != a->digest;
+    if (!a->length || p->seq != a->seq)
+        return false;
+    if (a->length >= DIGESTED)
+        return p->payload_have >= DIGESTED && payload_digest(p) != a->digest;
+    return p->payload_have >= a->length && (uint32_t)digest_words(p->payload, a->length) != a->digest;
 }
 
 void answer_more(struct tscope_scan *s, struct flow *f, const struct packet *p)

@@ -284,13 +284,15 @@ static void of_issuer(const struct tscope_scan *s, uint64_t issuer, struct tscop
         for (unsigned j = 0; j < ISSUERS; j++)
             if (n->issuer[j].issuer == issuer)
                 own = &n->issuer[j];
-        bool before = own != NULL, after = own != NULL, other = false, public_ = false;
+        bool before = own != NULL, after = own != NULL, other = false, public_ = false, larger = false;
         for (unsigned j = 0; own && j < ISSUERS; j++) {
             const struct issuer_of_name *one = &n->issuer[j];
             if (!one->issuer || one == own)
                 continue;
             other = true;
             public_ |= one->is_public;
+            const struct issuer *theirs = lookup(&s->answers.issuers, &one->issuer);
+            larger |= theirs && theirs->count > i->count;
             before &= own->last_ns < one->first_ns;
             after &= own->first_ns > one->last_ns;
         }
@@ -299,6 +301,7 @@ static void of_issuer(const struct tscope_scan *s, uint64_t issuer, struct tscop
         out->issuer_contested++;
         count_differing(&contested, n->site);
         out->contested_public += public_;
+        out->contested_larger += larger;
         out->contested_before += before;
         out->contested_after += after;
     }

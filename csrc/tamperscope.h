@@ -444,6 +444,7 @@ struct tscope_answer_context {
     uint32_t issuer_contested;            /* names that another issuer certifies, too */
     uint32_t issuer_contested_sites;
     uint32_t contested_public;            /* of these, those where a public authority is the other */
+    uint32_t contested_larger;            /* ... where the other has more names than this issuer */
     uint32_t contested_before;            /* of these, those where this issuer was seen before the others only */
     uint32_t contested_after;             /* ... after the others only */
     uint32_t server_tls;                  /* this server and port: flows answered with TLS */

@@ -17,7 +17,7 @@ from corpus import CASES, PCAPS, needs_cases
 from truth import Outcome, judge
 
 # Those that there is a fingerprinter for.
-MECHANISMS = ("rst_injection", "sni_drop", "blockpage", "dns_forgery", "dns_drop")
+MECHANISMS = ("rst_injection", "sni_drop", "blockpage", "tls_mitm", "dns_forgery", "dns_drop")
 MURMURS = 0.01  # of the innocent flows
 FRAMES = 0.99  # precision and recall of injected frames
 
@@ -25,8 +25,12 @@ NO_HELLO = (
     "The hello was lost after the box and never came to the server; the reset in the client's name stands before any "
     "byte of the client, as those do that programs send to evade filters."
 )
+TUNNELLED = (
+    "The handshake stands behind CONNECT and the proxy's answer to it: what is tunnelled in HTTP is not looked at. Its "
+    "certificate is for another name than was asked for, and no other flow is there to hold it against."
+)
 # What is not found: (capture, client) to the reason, looked at packet by packet.
-NOT_FOUND = {
+NOT_FOUND = {("corp-zscaler-resigned.pcap", "3.251.38.200:59921"): TUNNELLED} | {
     ("mixed-loss-server.pcap.gz", client): NO_HELLO for client in ("[2001:db8:1::21]:24539", "192.0.2.22:22338")
 }
 # Accusations that are right where the index is silent: (capture, client) to the reason.

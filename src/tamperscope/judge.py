@@ -79,8 +79,7 @@ class Judge:
             trigger_frame=trigger,
             rtt_ms=flows.rtt_ms(unit) if is_flow else None,
             vantage=self._vantage,
-            limits=_limits(int(unit["facts"])) if is_flow else [],
-            **found,
+            **{**found, "limits": [*(_limits(int(unit["facts"])) if is_flow else []), *found["limits"]]},
         )
 
 

@@ -44,7 +44,7 @@ MAX_INJECTED = 4096
 class Weight:
     """What one observation id means: an entry of ``data/weights.toml``."""
 
-    __slots__ = ("class_", "control", "group", "id", "missing", "proof", "text", "weight", "why")
+    __slots__ = ("class_", "control", "group", "id", "limit", "missing", "proof", "text", "weight", "why")
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.id: str = entry["id"]
@@ -54,6 +54,7 @@ class Weight:
         self.proof: bool = entry.get("proof", False)
         self.control: bool = entry.get("control", False)
         self.missing: str | None = entry.get("missing")
+        self.limit: str | None = entry.get("limit")
         self.text: str = entry["text"]
         n = f"none of {entry['n']:,} innocent trials showed it" if entry.get("n") else ""
         self.why = "; ".join(part for part in (entry.get("reason"), entry.get("source"), n) if part)
@@ -251,6 +252,7 @@ class Judgement:
             "evidence": sorted(evidence, key=lambda fact: -fact.weight),
             "against": [self._fact(*fact) for fact in shown if fact[1].weight < 0],
             "missing": self._missing(facts, verdict),
+            "limits": sorted({w.limit for _, w, _ in facts if w.limit}),
         }
 
     def opinion(self, index: int) -> Opinion:

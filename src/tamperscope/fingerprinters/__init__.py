@@ -8,5 +8,6 @@ from tamperscope.fingerprinters.dns_forgery import DnsForgery
 from tamperscope.fingerprinters.http_drop import HttpDrop
 from tamperscope.fingerprinters.rst_injection import RstInjection
 from tamperscope.fingerprinters.sni_drop import SniDrop
+from tamperscope.fingerprinters.tls_mitm import TlsMitm
 
-ALL = (RstInjection, SniDrop, HttpDrop, Blockpage, DnsForgery, DnsDrop)
+ALL = (RstInjection, SniDrop, HttpDrop, Blockpage, TlsMitm, DnsForgery, DnsDrop)

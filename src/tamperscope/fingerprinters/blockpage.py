@@ -35,6 +35,7 @@ from tamperscope.fingerprint import (
     MARK_ANSWER_TOO_EARLY,
     MARK_ANSWER_UNLIKE,
     STAGE_AFTER_REQUEST,
+    TRIGGER_DATA,
     TRIGGER_HTTP_REQUEST,
     WORD_LOCATION,
     WORD_PAGE,
@@ -71,7 +72,8 @@ class Blockpage(Fingerprinter):
         trigger = columns.flow["trigger"]
         # Of a server's packets alone the request is not seen; two answers can be, all the same.
         alone = (trigger == 0) & (columns.flow["marks"] & np.uint32(MARK_ANSWER_CONFLICT) != 0)
-        chosen: Array = super().pick(columns) & is_page & ((trigger == TRIGGER_HTTP_REQUEST) | alone)
+        asked = (trigger == TRIGGER_HTTP_REQUEST) | (trigger == TRIGGER_DATA)  # the latter: cut by the snap length
+        chosen: Array = super().pick(columns) & is_page & (asked | alone)
         return chosen
 
     def stage(self, columns: Any) -> Array:

@@ -61,6 +61,8 @@ WANTED = {
     "trigger_that_reaches": "a request that was sent with enough hops",
     "more_time": "a longer capture",
     "working_access": "minutes in which the client's access works",
+    "server_speaks_tls": "handshakes of this server and port that go well",
+    "issuers_that_take_turns": "handshakes in which the two issuers take turns",
 }
 
 

@@ -28,6 +28,7 @@ ORDER = (
     "capture",
     "fingerprint",
     "by_name",
+    "in_common",
     "first_answer",
     "silence",
     "fingerprinters",

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tamperscope import in_common
 from tamperscope.by_name import ByName
 from tamperscope.fingerprint import (
     ACK,
@@ -68,6 +69,7 @@ MS = 1_000_000
 PROMPT_NS = 3000 * MS  # an injector answers a packet; timers of servers, balancers and NATs run for longer
 REORDER_NS = 50 * MS  # reordering that is still believed where no round trip is known
 RESEND_NS = 200 * MS  # nobody sends again sooner for want of an answer (RFC 6298 says 1 s, kernels do 200 ms)
+HELLO = 16384  # bytes: longer ones the core does not read
 TRACED = 24  # packets of a flow that the core keeps in any case
 SEGMENT = 500  # bytes: a captured packet may be several on the wire (segmentation offload), each drawing a reset
 TIME_EXCEEDED = 11 << 8
@@ -145,7 +147,7 @@ class RstInjection(Fingerprinter):
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
         """Distance and round trip, against this flow and the server's other flows; names, over all candidates."""
         look = self._look(candidates)
-        alone = [*look.before_rtt(context), *look.ttl(context)]
+        alone = [*look.before_rtt(context), *look.ttl(context), *look.in_common()]
         named = look.by_name(context)
         return [*alone, *named, look.in_stream(), look.as_of_no_connection(), look.more_of_them()]
 
@@ -203,14 +205,10 @@ class Resets:
         return out
 
     def _overtook(self) -> Array:
-        """Resets in the client's name whose number is the end of bytes that come after them."""
-        c, t = self.c, self.t
-        ahead = c.is_reset & ~c.from_server & (t["seq_offset"] > 0)
-        if not ahead.any():
-            return ahead
-        whose = c.owner.astype(np.int64) << 32
-        sent = self.plain & ~c.from_server & (t["payload_length"] > 0)
-        return ahead & np.isin(whose | t["seq"], (whose | (t["seq"] + t["payload_length"]))[sent])
+        """Resets in the client's name with a number behind a hello that comes after them, or was lost."""
+        ahead = self.t["seq_offset"]
+        out: Array = self.c.is_reset & ~self.c.from_server & (ahead > 0) & (ahead <= HELLO)
+        return out
 
     def _heard_before(self) -> Array:
         """Had the client acknowledged payload of the server before the row."""
@@ -262,8 +260,9 @@ class Resets:
         answers = candidate & (t["flags"] & ACK != 0) & answering
         again = self._repeated_between(reset_at) | ((cause < 0) & (gap >= RESEND_NS))
         stateless = (reset_at >= 0) & self.stateless[np.maximum(reset_at, 0)]
-        # A kernel below a program with a TCP of its own sits where the program sits.
-        elsewhere = answers & c.from_server & self._other_distance(reset_at)
+        # A kernel below a program with a TCP of its own sits where the program sits, and resets the SYN as well.
+        no_kernel = self._other_distance(reset_at) | self._opened_in_peace(reset_at)
+        elsewhere = answers & c.from_server & no_kernel
         sure = ((new | answers) & ~again & ~stateless) | (elsewhere & ~again)
         answered = answers & ~again & stateless & c.from_server
         proof, middling, weak = c.any(sure), c.any(answered), c.any(new | answers)
@@ -304,6 +303,15 @@ class Resets:
         out: Array = (reset_at >= 0) & np.where(cause >= 0, beyond > 0, (before >= 0) & (more > 0))
         return cause, out
 
+    def _opened_in_peace(self, reset_at: Array) -> Array:
+        """Came the server's SYN+ACK before the reset, and no reset of it before."""
+        t, c = self.t, self.c
+        syn_ack = self.plain_of_server & (t["flags"] & (SYN | ACK) == SYN | ACK)
+        first = np.maximum(reset_at, 0)
+        earlier = c.before(c.is_reset & c.from_server)
+        out: Array = (reset_at >= 0) & (c.before(syn_ack)[first] > 0) & (earlier[first] == 0)
+        return out
+
     def _repeated_between(self, reset_at: Array) -> Array:
         """Had the other end sent bytes again between the reset and the row."""
         c = self.c
@@ -317,6 +325,15 @@ class Resets:
         out = np.zeros(len(rows), np.bool_)
         for side in (0, 1):
             out |= self.suspect & (self.side == side) & (rows < c.spread(c.last(late & (self.side == side))))
+        return self._told_apart(out)
+
+    def _told_apart(self, resets: Array) -> Array:
+        """Of these, where some have a TTL that their sender never has, only those: the others are its own."""
+        c, alien = self.c, resets & self.alien_ttl()
+        out = resets
+        for side in (0, 1):
+            both = c.spread(c.any(alien & (self.side == side))) & (self.side == side)
+            out = out & (alien | ~both)
         return out
 
     def distinct(self, reset_at: Array) -> Array:
@@ -680,7 +697,13 @@ class Resets:
         beyond = answer & (short <= c.spread(away)) & (usual - short > 8)
         return c.observe("reset_beyond_reach", c.any(beyond), beyond, INJECTED)
 
-    # ------------------------------------------------------------ over the names of many flows
+    # ------------------------------------------------------------ over many flows
+
+    def in_common(self) -> list[Observation]:
+        """What the resets that are unlike their senders have in common with each other."""
+        follows = in_common.window_follows_ttl(self.c, self.alien_ttl())
+        self.proved[follows.rows] = True
+        return [follows, in_common.one_ip_id(self.c, self.alien_ttl())]
 
     def by_name(self, context: Array) -> list[Observation]:
         """
@@ -690,9 +713,12 @@ class Resets:
         """
         c = self.c
         sign = (self.suspect & (self.clear | self.early)) | (self.suspect & ~c.from_server & self._alien_client())
-        names = ByName(c, context, self.suspect & self.asked_before & ~self.in_stream_rows())
+        named = self._told_apart(self.suspect & self.asked_before & ~self.in_stream_rows())
+        names = ByName(c, context, named)
         found = [*names.selective(c.any(sign)), names.proved_elsewhere(self.proved)]
-        found += names.unlike_its_stack(self.lacking, self._stamped() & self.suspect & (self.t["flags"] & ACK != 0))
+        # Resets of another plane of the site (a balancer's) have no options; those with the TTL of its data should.
+        ought = self._stamped() & self.suspect & (self.t["flags"] & ACK != 0)
+        found += names.unlike_its_stack(self.lacking & ~self.alien_ttl(), ought)
         self.excused: Array = np.zeros(len(c), np.bool_)
         for one in found:
             self.excused[one.rows] = True

@@ -346,10 +346,11 @@ def _cdn(e: Evening) -> None:
 
 
 def _operator(e: Evening) -> None:
-    """An operator is down everywhere, before the connection or after the name."""
+    """An operator is down everywhere: its servers with all names on them, or a service behind them, which they say."""
     operator = str(e.rng.choice(["meta", "google", "x", "bytedance"]))
     names = e.platforms(*OPERATORS[operator])
-    e.hit(e.during() & e.of(names), int(e.rng.choice([SYN, HELLO, RESET, ALERT])), e.rng.uniform(0.4, 1.0))
+    mode = int(e.rng.choice([SYN, HELLO, RESET, ALERT]))
+    e.hit(e.during() & (e.of(names) if mode == ALERT else e.on(names)), mode, e.rng.uniform(0.4, 1.0))
 
 
 def _balancer(e: Evening) -> None:
@@ -357,7 +358,7 @@ def _balancer(e: Evening) -> None:
     A balancer resets a share of connections, now and then with a TTL of its own, so that some are taken for forged.
     """
     names = e.platforms(str(e.rng.choice(["x", "facebook", "youtube"])))
-    e.hit(e.during() & e.of(names), RESET, e.rng.uniform(0.2, 0.8))
+    e.hit(e.during() & e.on(names), RESET, e.rng.uniform(0.2, 0.8))
     e.noise = 0.05
 
 
@@ -427,7 +428,7 @@ def _defence(e: Evening) -> None:
     """A platform defends itself against floods: connections are refused or reset at the start, for some clients."""
     names = e.platforms(str(e.rng.choice(["x", "instagram", "youtube"])))
     some = e.rng.random(e.people) < e.rng.uniform(0.3, 0.9)
-    e.hit(e.during() & e.of(names) & some[e.client], int(e.rng.choice([REFUSED, RESET])), e.rng.uniform(0.5, 1.0))
+    e.hit(e.during() & e.on(names) & some[e.client], int(e.rng.choice([REFUSED, RESET])), e.rng.uniform(0.5, 1.0))
 
 
 def _certificate(e: Evening) -> None:
@@ -456,7 +457,8 @@ FAULTS: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "peering": (_peering, ("transport_fault",)), "content network": (_cdn, ("platform_outage",)),
     "operator": (_operator, ("platform_outage",)), "balancer": (_balancer, ("platform_outage",)),
     "resolver": (_resolver, ("resolver_fault",)), "congestion": (_congestion, ("transport_fault",)),
-    "shutdown": (_shutdown, ("blanket_shutdown",)), "capture": (_capture, ()), "chatty client": (_chatty, ()),
+    "shutdown": (_shutdown, ("blanket_shutdown", "transport_fault")), "capture": (_capture, ()),
+    "chatty client": (_chatty, ()),
     "few clients": (_antivirus, ()), "map change": (_map, ()), "IPv6": (_ipv6, ()),
     "flood defence": (_defence, ("platform_outage",)), "certificate": (_certificate, ("platform_outage",)),
     "nothing": (_nothing, ()),

@@ -165,6 +165,7 @@ class _Case:
 
     def _selectivity(self) -> None:
         tables, good, bad = [], 0, 0
+        voiced = failed = 0
         for network in self.networks:
             hit = self._hit(network)
             if not hit:
@@ -173,6 +174,7 @@ class _Case:
             strata, inside, failing = self.search.strata(self._index(network), sorted(hit), a, b)
             here = strata[inside & failing]
             mine = np.isin(here["target"], list(hit))
+            voiced, failed = voiced + int(here[mine]["voiced"].sum()), failed + int(here[mine]["failed"].sum())
             for server in np.unique(here["server"]):
                 on = here["server"] == server
                 cells = []
@@ -181,6 +183,10 @@ class _Case:
                 if cells[2] + cells[3]:
                     tables.append(cells)
                     bad, good = bad + cells[2], good + cells[3]
+        if failed >= 10:
+            case = "heard" if voiced > 0.3 * failed else None
+            self._add("voice", case, f"the server itself said no in {voiced:,} of {failed:,} failed votes",
+                      voiced / failed, n=failed)  # fmt: skip
         if not tables:
             self._add("same_server", None, "no other name was seen on the servers that failed", None, n=0)
             return
@@ -240,6 +246,11 @@ class _Case:
             case = "all" if low > 0.6 else "some" if high < 0.5 else None
             self._add("everything", case, f"all further names: {failed:,} of {all_:,} votes failed", failed / all_,
                       low=low, high=high, n=all_)  # fmt: skip
+        beside = [one for one in self.events if one.target in (OTHER, DOMESTIC)]
+        if beside:
+            failed, all_ = sum(one.failed for one in beside), sum(one.votes for one in beside)
+            text = f"names that are no platform failed from the same minutes on: {failed:,} of {all_:,} votes"
+            self._add("bystanders", "struck", text, failed / all_, n=all_)
         operators = {self.search.targets[self.number[one]].operator for one in self.targets}
         case = "one" if len(operators) == 1 else "two" if len(operators) == 2 else "several"
         self._add("operators", case, f"{wording.count(len(operators), 'operator')} failed", float(len(operators)),

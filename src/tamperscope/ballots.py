@@ -55,8 +55,8 @@ BALLOT = np.dtype(
      ("outcome", "u1")]
 )  # fmt: skip
 STRATA = np.dtype(
-    [("server", "u8"), ("ten", "i4"), ("votes", "u4"), ("failed", "u4"), ("network", "u2"), ("target", "u2"),
-     ("lookups", "u1")]
+    [("server", "u8"), ("ten", "i4"), ("votes", "u4"), ("failed", "u4"), ("voiced", "u4"), ("network", "u2"),
+     ("target", "u2"), ("lookups", "u1")]
 )  # fmt: skip
 PATH = np.dtype(
     [("ten", "i4"), ("rtts", "u4"), ("log_rtt", "f8"), ("packets", "u8"), ("retransmissions", "u8"), ("network", "u2"),
@@ -211,10 +211,11 @@ class Counted:
     """
     What was counted: tables without any order of arrival in them.
 
-    ``ballots`` (`BALLOT`): sorted by all keys.  ``strata`` (`STRATA`): votes by server and ten minutes; ``lookups``
-    is 1 where the server is a resolver.  ``paths`` (`PATH`): round trips and losses by ten minutes, of flows that got
-    through.  ``seen`` (`SEEN`): minutes of a network in which anything began.  ``clients``: {network:
-    distinct clients}.  ``found`` (`FOUND`): findings that accuse, each with the target of its flow.
+    ``ballots`` (`BALLOT`): sorted by all keys. ``strata`` (`STRATA`): votes by server and ten minutes; ``voiced``:
+    of the failed ones those to which the server itself said no; ``lookups`` is 1 where the server is a resolver.
+    ``paths`` (`PATH`): round trips and losses by ten minutes, of flows that got through. ``seen`` (`SEEN`): minutes
+    of a network in which anything began. ``clients``: {network: distinct clients}. ``found`` (`FOUND`): findings
+    that accuse, each with the target of its flow.
     """
 
     def __init__(self, rows: Array, states: Array, found: Array) -> None:
@@ -502,11 +503,13 @@ def _strata(rows: Array, states: Array) -> Array:
     votes["server"], votes["lookups"] = server[use], lookups[use]
     votes["ten"] = rows["time"][use] // (STRATUM * MINUTE)
     votes["votes"], votes["failed"] = 1, bad[use]
+    votes["voiced"] = bad[use] & _Words(rows[use]).outcome("tls_alert")
     keys = ("network", "server", "target", "ten", "lookups")
-    votes = _sum(votes, (*keys, "client"), ("votes", "failed"))
+    votes = _sum(votes, (*keys, "client"), ("votes", "failed", "voiced"))
     votes["failed"] = votes["failed"] * 2 > votes["votes"]
+    votes["voiced"] = votes["failed"] & (votes["voiced"] * 2 > votes["votes"])
     votes["votes"] = 1
-    votes = _sum(votes, keys, ("votes", "failed"))
+    votes = _sum(votes, keys, ("votes", "failed", "voiced"))
     out = np.zeros(len(votes), STRATA)
     for key in STRATA.names or ():
         out[key] = votes[key]

@@ -90,6 +90,7 @@ judge: $(VENV)/.built
 
 evaluate: $(VENV)/.tested
 	$(BIN)/python tests/evaluate.py $(EVALUATE)
+	$(BIN)/python benchmarks/evaluate_policing.py
 
 FUZZ_SECONDS ?= 60
 

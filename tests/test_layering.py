@@ -26,6 +26,7 @@ ORDER = (
     "source",
     "frame",
     "capture",
+    "token_bucket",
     "fingerprint",
     "by_name",
     "in_common",

@@ -134,7 +134,8 @@ RECORDED = {  # what the recordings' boxes were made after, to the family that d
     "type_3": "gfw.type3", "stepped": "gfw.steps1460", "ten_bytes": "cn.henan", "fixed_30000": "tm.rst",
     "constant_13330": "eg.packetlogic", "zeros": "tj.zeros22", "type_2": "gfw.type2", "type_1": "gfw.type1",
     "national": "ir.dns", "loopback": "tm.dns", "injector_3": "gfw.dns3", "trailing": "gfw.dns3",
-    "injector_1": "gfw.dns1",
+    "injector_1": "gfw.dns1", "forbidden": "ir.frame", "surf_safely": "pk.surf_safely",
+    "frame_and_reset": "in.airtel", "two_kinds": "cn.anti_fraud", "fake_ok": "netsweeper", "moved": "id.lamanlabuh",
 }  # fmt: skip
 AAAA = {"gfw.teredo"}  # what several of them answer to AAAA questions
 

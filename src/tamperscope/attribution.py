@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 UNLISTED = 1.5  # log10, as a family's worth: most boxes are in no list
 LEAST = 0.1  # a score below it is no lead
 MOST = 3  # families named
+PAGE = 3.0  # worth of a known page: others have no reason to send its very text
 SUREST = 0.99  # a box can be made to look like another
 INITIAL = (32, 64, 128, 255)
 FARTHEST = 40  # hops: longer paths are not seen in the Internet
@@ -56,14 +57,24 @@ class Boxes:
             if not match.get("ttl_tells", True):
                 lies |= fits[id]
         low, high = forged.hops(lies)
+        pages = _pages(judgement)
         out: list[dict[str, Any] | None] = []
         for index in range(len(judgement.columns)):
-            shown = [(id, worth) for id, _, worth in families if fits[id][index]]
+            shown = [(id, worth) for id, _, worth in families if fits[id][index]] + pages.get(index, [])
             hops = (int(low[index]), int(high[index])) if low[index] >= 0 else (None, None)
             family = _scored(shown)
             known = family or hops[0] is not None
             out.append({"hops_min": hops[0], "hops_max": hops[1], "family": family} if known else None)
         return out
+
+
+def _pages(judgement: Judgement) -> dict[int, list[tuple[str, float]]]:
+    """Families that an observation itself names, as that of a known page does, by candidate."""
+    named: dict[int, list[tuple[str, float]]] = {}
+    for o in judgement.observations:
+        for row, id in zip(o.rows.tolist(), o.values.get("family", ()), strict=False):
+            named.setdefault(row, []).append((str(id), PAGE))
+    return named
 
 
 def _scored(fitting: list[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -127,6 +127,10 @@ class Ladder(Lines):
 
     def _opinion(self, opinion: Opinion, unit: Unit) -> None:
         finding = unit.finding
+        if not opinion.facts:
+            self.line()
+            self.wrap(f"{self.paint('bold', opinion.mechanism)}  not reported: nothing that it looks for is there.")
+            return
         stands = finding is not None and finding.mechanism == opinion.mechanism
         self.line()
         verdict = opinion.verdict or "not reported"

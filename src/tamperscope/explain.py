@@ -293,14 +293,14 @@ class _Reading:
         """Why a mechanism did not look at the flow."""
         if fingerprinter.unit == "transaction":
             if self._row["server_port"] != 53 and self._row["client_port"] != 53:
-                return "it looks at DNS questions"
-            return "no question of this flow has an answer that it would look at"
+                return "DNS questions alone are looked at"
+            return "no question of this flow has an answer of the kind that is looked at"
         if not int(self._row["marks"]) & fingerprinter.marks:
             return "the flow shows none of " + ", ".join(
                 map(_plain, flows.bits("tscope_flow_mark", fingerprinter.marks))
             )
         asks = (type(fingerprinter).pick.__doc__ or "").strip().split("\n")[0].rstrip(".")
-        return "the flow has a mark that it looks for, but not all that it asks for" + (f" ({asks})" if asks else "")
+        return "a mark of it is there, but not all that it asks for" + (f" ({asks})" if asks else "")
 
     # ------------------------------------------------------------ packets
 

@@ -177,8 +177,12 @@ class Ladder(Lines):
     def _not_looked(self, told: Explanation) -> None:
         if told.not_looked:
             self.line()
+        by_reason: dict[str, list[str]] = {}
         for mechanism, why in told.not_looked:
-            self.wrap(f"{mechanism} was not looked for: {why}.", "", "    ")
+            by_reason.setdefault(why, []).append(mechanism)
+        for why, several in by_reason.items():
+            were = "were" if len(several) > 1 else "was"
+            self.wrap(f"{', '.join(several)} {were} not looked for: {why}.", "", "    ")
 
 
 def _confidence(opinion: Opinion) -> str:

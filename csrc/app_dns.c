@@ -240,3 +240,76 @@ bool dns_parse(const uint8_t *data, size_t have, size_t length, struct dns_messa
         m->row.what |= TSCOPE_MSG_TRAILING;
     return true;
 }
+
+/* ---------------------------------------------------------------- records one by one */
+
+/* Where in the data of a type its first name stands; -1: it has none that is told. */
+static int name_at(uint16_t type)
+{
+    switch (type) {
+    case TYPE_NS: case TYPE_CNAME: case TYPE_PTR: case TYPE_DNAME: case 6:
+        return 0;
+    case 15:                                           /* MX: preference */
+        return 2;
+    case 33:                                           /* SRV: priority, weight, port */
+        return 6;
+    default:
+        return -1;
+    }
+}
+
+static void join_strings(struct cursor data, struct dns_record *out)
+{
+    while (cursor_left(&data)) {                       /* advances >= 1 */
+        size_t n = cursor_u8(&data);
+        n = n < cursor_left(&data) ? n : cursor_left(&data);
+        size_t room = sizeof out->text - out->length, kept = n < room ? n : room;
+        memcpy(out->text + out->length, cursor_take(&data, n), kept);
+        out->length = (uint16_t)(out->length + kept);
+    }
+}
+
+static void read_data(struct walk *w, struct cursor data, struct dns_record *out)
+{
+    struct dns_message scratch;
+    uint64_t digest;
+    size_t length = cursor_left(&data);
+    int at = name_at(out->type);
+    out->length = 0;
+    if ((out->type == TYPE_A && length == 4) || (out->type == TYPE_AAAA && length == 16)) {
+        memcpy(out->text, cursor_take(&data, length), length);
+        out->length = (uint16_t)length;
+    } else if (out->type == 16) {
+        join_strings(data, out);
+    } else if (at >= 0 && cursor_skip(&data, (size_t)at)) {
+        scratch.name_length = 0;
+        if (!take_name(w, &data, &scratch, &digest))
+            return;
+        memcpy(out->text, scratch.name, scratch.name_length);
+        out->length = scratch.name_length;
+    }
+}
+
+bool dns_answers(const uint8_t *data, size_t have, bool (*take)(void *owner, const struct dns_record *), void *owner)
+{
+    struct walk w = {.all = cursor_over(data, have)};
+    struct cursor c = w.all;
+    struct dns_record record;
+    uint64_t digest;
+    const uint8_t *h = cursor_take(&c, HEADER);
+    for (unsigned i = h ? load_be16(h + 4) : 0; i; i--)        /* advances >= 5 */
+        if (!take_name(&w, &c, NULL, &digest) || !cursor_take(&c, 4))
+            return true;
+    for (unsigned i = h ? load_be16(h + 6) : 0; i; i--) {      /* advances >= 11 */
+        const uint8_t *r = take_name(&w, &c, NULL, &digest) ? cursor_take(&c, 10) : NULL;
+        if (!r || load_be16(r + 8) > cursor_left(&c))
+            return true;
+        record.type = load_be16(r);
+        record.class_ = load_be16(r + 2);
+        record.ttl = load_be32(r + 4);
+        read_data(&w, cursor_sub(&c, load_be16(r + 8)), &record);
+        if (!take(owner, &record))
+            return false;
+    }
+    return true;
+}

@@ -32,6 +32,8 @@ static void free_rows(struct tscope_batch *b)
     mem_free(b->tries);
     mem_free(b->learned);
     mem_free(b->failed);
+    mem_free(b->dns);
+    mem_free(b->records);
     mem_free(b->text);
     mem_free(b->frames);
     memset(b, 0, sizeof *b);

@@ -361,7 +361,8 @@ void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const
                      struct tscope_flow_context *out)
 {
     enum fate own = fate_of(row);
-    struct fate_row r = fate_row(row, context_digest(text + row->name_offset, row->name_length), own);
+    size_t length = row->name_from == TSCOPE_NAME_DNS_ANSWER ? 0 : row->name_length;
+    struct fate_row r = fate_row(row, context_digest(text + row->name_offset, length), own);
     *out = (struct tscope_flow_context){.server_min_rtt_ns = TSCOPE_NO_NS, .host_min_rtt_ns = TSCOPE_NO_NS};
     struct near server = sum_near(s, &r, NEAR_SERVER), pair = sum_near(s, &r, NEAR_PAIR);
     struct near client = sum_near(s, &r, NEAR_CLIENT), port = sum_near(s, &r, NEAR_PORT);

@@ -528,6 +528,15 @@ void context_transaction(struct tscope_scan *s, struct tscope_transaction *t, co
     }
 }
 
+void context_witness(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
+                     const uint8_t *name)
+{
+    const struct tscope_message *a = first_answer(t, m);
+    struct resolver *r = a && a->n_addresses ? resolver_at(s, t->server) : NULL;
+    if (r)
+        remember_answer(s, r, t, a, context_digest(name, t->name_length));
+}
+
 /* ---------------------------------------------------------------- asking */
 
 /* The candidate's own part is taken out again: it was counted when it settled. */

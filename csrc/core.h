@@ -213,6 +213,16 @@ struct dns_message {
 
 /* False where it is no DNS message at all (too short for a header). */
 bool dns_parse(const uint8_t *data, size_t have, size_t length, struct dns_message *out);
+
+struct dns_record {
+    uint32_t ttl;
+    uint16_t type, class_, length;
+    uint8_t text[4096];           /* as in tscope_record */
+};
+
+/* Steps through the answer section of a message; `take` may be told fewer records than the header says.  False: it
+ * stopped. */
+bool dns_answers(const uint8_t *data, size_t have, bool (*take)(void *owner, const struct dns_record *), void *owner);
 uint8_t address_kind(const uint8_t address[16]);
 /* Of one label, or of a zone for local use; presentation form, lower case. */
 bool is_local_name(const uint8_t *name, size_t length);

@@ -236,6 +236,8 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
     count_vantage(s, &row);
     if (row.trigger && (row.facts & (TSCOPE_FACT_ONE_WAY | TSCOPE_FACT_SNAP_CUT | TSCOPE_FACT_TRACE_TAKEN)))
         s->sum.not_judged++;
+    if (s->options.emit & TSCOPE_CANDIDATES)           /* which counts by the name that the flow itself gives */
+        context_flow(s, &row, f->name, plain_reset_ttl(f, &row), quiet_was_heard(f));
     if (s->options.emit & TSCOPE_TRIES) {
         if (!wanted) {
             set_sides(&row, f);
@@ -243,10 +245,13 @@ void flow_final(struct tscope_scan *s, struct flow *f, unsigned final_by)
         }
         tries_flow(s, f, &row);
     }
+    if (wanted && !f->name) {
+        learned_name(s, f);
+        row.name_length = f->name_length;
+        row.name_from = f->name_from;
+    }
     if (s->options.emit & TSCOPE_FLOWS)
         emit(s, &row, f);
-    if (s->options.emit & TSCOPE_CANDIDATES)
-        context_flow(s, &row, f->name, plain_reset_ttl(f, &row), quiet_was_heard(f));
     if (candidate && !candidates_flow(s, &row, f))
         out_of_memory(s);
 }

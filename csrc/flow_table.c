@@ -205,6 +205,7 @@ static void judge_lone(struct tscope_scan *s, const struct lone *l, unsigned fin
     memset(&f, 0, sizeof f);
     unfold(s, l, &f, NONE);
     flow_final(s, &f, final_by);
+    store_give(&s->store, f.name, f.name_length);      /* of a DNS answer */
     trace_release(&s->traces, &f);
 }
 

@@ -491,7 +491,7 @@ static bool is_steady(const struct flow *f)
     const struct side *a = &f->side[0], *b = &f->side[1];
     unsigned ends = (unsigned)(a->flags | b->flags) & (TSCOPE_RST | TSCOPE_FIN);
     bool opened = (f->facts & TSCOPE_FACT_HANDSHAKE) || !(f->facts & TSCOPE_FACT_SYN_ACK);
-    return f->answer_ns != TSCOPE_NO_NS && f->name_state == NAME_DONE && f->trigger_acked == f->trigger_length &&
+    return f->answer_ns != TSCOPE_NO_NS && f->name_state == NAME_DONE && !is_dns(f) && f->trigger_acked == f->trigger_length &&
            a->packets + b->packets >= FIRST_ROWS && a->seq_known && b->seq_known && opened && !ends && !f->closed;
 }
 
@@ -534,6 +534,8 @@ void flow_tcp(struct tscope_scan *s, struct flow *restrict f, const struct packe
         return;
     }
     self->traced = reset ? take_reset(s, f, self, other, p) : take_segment(s, f, self, other, p);
+    if (p->payload_length && !reset && is_dns(f))
+        dns_stream_take(s, f, p);
     other->in_reset_run = false;
     self->packets++;
     self->bytes += p->payload_length;

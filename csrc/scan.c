@@ -59,6 +59,10 @@ int tscope_new(const struct tscope_options *options, struct tscope_scan **scan)
     if (!code)
         code = context_init(s);
     if (!code)
+        code = dns_streams_init(s);
+    if (!code)
+        code = learned_init(s);
+    if (!code)
         code = context_answers_init(s);
     if (code) {
         tscope_free(s);
@@ -76,6 +80,9 @@ void tscope_free(struct tscope_scan *s)
     flows_end(s);
     traces_end(&s->traces);
     transactions_end(s);
+    dns_streams_end(s);
+    learned_end(s);
+    dns_table_end(s);
     context_end(s);
     context_answers_end(s);
     candidates_end(&s->candidates);
@@ -221,7 +228,8 @@ static void take_group(struct tscope_scan *s, unsigned n)
 static bool tables_wait(const struct tscope_scan *s)
 {
     return s->output.n_packets >= s->options.batch_packets || s->output.n_flows >= BATCH_FLOWS ||
-           s->output.n_frames >= BATCH_FRAMES || tries_wait(&s->tries);
+           s->output.n_frames >= BATCH_FRAMES || tries_wait(&s->tries) ||
+           dns_table_full(s);
 }
 
 static bool ready_for_packets(struct tscope_scan *s)
@@ -482,6 +490,8 @@ int tscope_take(struct tscope_scan *s, uint32_t kind, struct tscope_batch **batc
         return candidates_take(s, batch);
     if (kind == TSCOPE_TRIES)
         return tries_take(&s->tries, batch);
+    if (kind == TSCOPE_DNS)
+        return dns_table_take(s, batch);
     bool packets = kind == TSCOPE_PACKETS;
     if (packets ? !o->n_packets : !o->n_flows)
         return TSCOPE_OK;

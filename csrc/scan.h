@@ -300,6 +300,14 @@ struct tries {
     size_t n, n_learned, n_failed, n_text, room, room_learned, room_failed, room_text;
 };
 
+/* The dns table, while it fills (dns_table.c). */
+struct dns_output {
+    struct tscope_dns *rows;
+    struct tscope_record *records;
+    uint8_t *text;
+    size_t n_rows, n_records, n_text, room_rows, room_records, room_text;
+};
+
 struct tscope_scan {
     struct tscope_options options;
     struct hash_key key;
@@ -310,11 +318,14 @@ struct tscope_scan {
     struct flows flows;
     struct traces traces;
     struct transactions transactions;
+    struct table dns_streams;     /* app_dns_tcp.c */
+    struct table learned;         /* learned.c */
     struct context context;
     struct candidates candidates;
     struct fragments fragments;
     struct output output;
     struct tries tries;
+    struct dns_output dns_output;
     struct tscope_notice notices[MAX_NOTICES];
     struct tscope_summary sum;
     struct packet group[GROUP];
@@ -471,9 +482,38 @@ bool quic_may_hold_initial(const struct packet *p);
 int transactions_init(struct tscope_scan *s);
 void transactions_end(struct tscope_scan *s);
 void transactions_packet(struct tscope_scan *s, struct flow *f, const struct packet *p);
+/* One DNS message that the packet carries or completes: `have` bytes of `length`. */
+void transactions_message(struct tscope_scan *s, struct flow *f, const struct packet *p, const uint8_t *data, size_t have,
+                          size_t length);
 void transactions_expire(struct tscope_scan *s);
 void transactions_clock_set_back(struct tscope_scan *s);
 void transactions_finish(struct tscope_scan *s);
+
+/* app_dns_tcp.c */
+int dns_streams_init(struct tscope_scan *s);
+void dns_streams_end(struct tscope_scan *s);
+static inline bool is_dns(const struct flow *f)
+{
+    return f->head.key.port[0] == 53 || f->head.key.port[1] == 53;
+}
+/* A segment with payload of a flow that is_dns. */
+void dns_stream_take(struct tscope_scan *s, struct flow *f, const struct packet *p);
+
+/* dns_table.c */
+/* A row for the message in s->dns, parsed from these bytes; false: no memory. */
+bool dns_table_add(struct tscope_scan *s, const struct flow *f, const struct packet *p, const uint8_t *data, size_t have);
+bool dns_table_full(const struct tscope_scan *s);
+int dns_table_take(struct tscope_scan *s, struct tscope_batch **batch);
+void dns_table_end(struct tscope_scan *s);
+
+/* learned.c */
+int learned_init(struct tscope_scan *s);
+void learned_end(struct tscope_scan *s);
+/* The client was told these addresses for this name. */
+void learned_add(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
+                 const uint8_t *name);
+/* A name for a flow that has none of its own. */
+void learned_name(struct tscope_scan *s, struct flow *f);
 
 /* context.c */
 int context_init(struct tscope_scan *s);
@@ -506,6 +546,9 @@ bool context_answer(struct tscope_scan *s, const uint8_t resolver[16], int64_t r
 /* A settled transaction, which may get a mark by what was before it. */
 void context_transaction(struct tscope_scan *s, struct tscope_transaction *t, const struct tscope_message *m,
                          const uint8_t *name);
+/* One over TCP: what was answered counts, not from where or when. */
+void context_witness(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
+                     const uint8_t *name);
 void context_of_transaction(struct tscope_scan *s, const struct tscope_transaction *t, const struct tscope_message *m,
                             const uint8_t *text, struct tscope_transaction_context *out);
 

@@ -474,7 +474,7 @@ enum tscope_transaction_mark {
 enum tscope_transaction_fact {
     TSCOPE_TFACT_CUT_BY_END = 1 << 0,
     TSCOPE_TFACT_MESSAGES_FULL = 1 << 1,  /* more messages than are kept */
-    TSCOPE_TFACT_TCP = 1 << 2,
+    TSCOPE_TFACT_TCP = 1 << 2,            /* never a candidate */
     TSCOPE_TFACT_LOCAL_NAME = 1 << 3      /* one label, or of a zone for local use: no resolver need know it */
 };
 
@@ -643,14 +643,50 @@ struct tscope_learned {
     uint16_t reserved;
 };
 
+/* ---------------------------------------------------------------- DNS messages */
+
+/* One DNS message of port 53, over UDP or put together from a TCP stream: a row of the dns table. */
+struct tscope_dns {
+    uint64_t frame;               /* that completes it */
+    uint64_t flow;
+    int64_t time_ns;
+    uint8_t source[16];
+    uint8_t destination[16];
+    uint32_t name_offset;         /* of the first question: into the batch's text; form as in tscope_transaction */
+    uint32_t record_offset;       /* of its answer section: into the batch's records */
+    uint32_t record_count;        /* as far as they could be parsed */
+    uint16_t name_length;
+    uint16_t source_port;
+    uint16_t destination_port;
+    uint16_t id;
+    uint16_t flags;               /* the DNS header's flags word */
+    uint16_t type;                /* of the first question */
+    uint16_t class_;
+    uint16_t what;                /* enum tscope_message_what */
+    uint8_t protocol;             /* 6, 17 */
+    uint8_t reserved[3];
+};
+
+/* A record of an answer section. */
+struct tscope_record {
+    uint32_t ttl;
+    uint32_t text_offset;         /* into the batch's text: A and AAAA the address' bytes; CNAME, DNAME, NS, PTR, MX, SRV and
+                                     SOA the first name in it; TXT its strings joined; else nothing */
+    uint16_t text_length;         /* at most 4,096 */
+    uint16_t type;
+    uint16_t class_;
+    uint16_t reserved;
+};
+
 /* ---------------------------------------------------------------- batches */
 
 /* FRAMES goes with PACKETS: their batches hold the captured bytes, too. */
 enum tscope_kind {
-    TSCOPE_PACKETS = 1, TSCOPE_FLOWS = 2, TSCOPE_CANDIDATES = 4, TSCOPE_FRAMES = 8, TSCOPE_TRIES = 16
+    TSCOPE_PACKETS = 1, TSCOPE_FLOWS = 2, TSCOPE_CANDIDATES = 4, TSCOPE_FRAMES = 8, TSCOPE_TRIES = 16, TSCOPE_DNS = 32
 };
 
 /* Rows that left the scan together.  PACKETS: packets.  FLOWS: flows, answers and text.  TRIES: tries, learned and text.
+ * DNS: dns, records and text.
  * CANDIDATES: all the others; answers and context rows stand parallel to flows and transactions. */
 struct tscope_batch {
     struct tscope_packet *packets;
@@ -665,6 +701,8 @@ struct tscope_batch {
     struct tscope_try *tries;
     struct tscope_learned *learned;
     uint32_t *failed;             /* indices of those tries that failed before any payload came, ascending */
+    struct tscope_dns *dns;
+    struct tscope_record *records;
     uint8_t *text;
     uint8_t *frames;              /* captured bytes of the packets' frames, one after another in the order of the rows */
     size_t n_packets;
@@ -675,6 +713,8 @@ struct tscope_batch {
     size_t n_tries;
     size_t n_learned;
     size_t n_failed;
+    size_t n_dns;
+    size_t n_records;
     size_t n_text;
     size_t n_frames;              /* bytes */
 };

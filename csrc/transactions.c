@@ -118,6 +118,12 @@ static void set_marks(struct live *l)
         t->marks |= TSCOPE_MARK_UNASKED;
 }
 
+static void discard(struct tscope_scan *s, uint32_t index)
+{
+    give_back(s, live_at(&s->transactions, index));
+    table_remove(&s->transactions.live, index);
+}
+
 static void settle(struct tscope_scan *s, uint32_t index, unsigned final_by)
 {
     struct transactions *t = &s->transactions;
@@ -128,8 +134,13 @@ static void settle(struct tscope_scan *s, uint32_t index, unsigned final_by)
     l->row.final_ns = s->clock.now;
     if (final_by == TSCOPE_FINAL_END || final_by == TSCOPE_FINAL_EVICTED)
         l->row.facts |= TSCOPE_TFACT_CUT_BY_END;
-    set_marks(l);
-    if (s->options.emit & TSCOPE_CANDIDATES) {
+    if (l->row.facts & TSCOPE_TFACT_TCP) {             /* no race to judge: only a witness for what the name is */
+        if (s->options.emit & TSCOPE_CANDIDATES)
+            context_witness(s, &l->row, l->messages, l->name);
+    } else {
+        set_marks(l);
+    }
+    if ((s->options.emit & TSCOPE_CANDIDATES) && !(l->row.facts & TSCOPE_TFACT_TCP)) {
         context_transaction(s, &l->row, l->messages, l->name);
         if ((l->row.marks & s->options.transaction_marks) &&
             !candidates_transaction(s, &l->row, l->messages, l->name, l->id_before, l->id_after))
@@ -137,8 +148,7 @@ static void settle(struct tscope_scan *s, uint32_t index, unsigned final_by)
     }
     if (s->options.emit & TSCOPE_TRIES)
         tries_transaction(s, &l->row, l->messages, l->name);
-    give_back(s, l);
-    table_remove(&t->live, index);
+    discard(s, index);
 }
 
 /* ---------------------------------------------------------------- messages */
@@ -166,6 +176,8 @@ static void start(struct tscope_scan *s, struct live *l, const struct flow *f, c
     t->ip_version = p->ip_version;
     if (is_local_name(m->name, m->name_length))
         t->facts |= TSCOPE_TFACT_LOCAL_NAME;
+    if (p->protocol == 6)
+        t->facts |= TSCOPE_TFACT_TCP;
     l->id_before = l->id_after = -1;
     l->name = store_take(&s->store, m->name_length);
     if (l->name) {
@@ -233,14 +245,15 @@ static void take_neighbour(struct tscope_scan *s, struct live *l, struct answere
 static void take_answer(struct tscope_scan *s, struct live *l, const struct packet *p, uint32_t index)
 {
     struct tscope_transaction *t = &l->row;
-    if (!t->answers) {
+    if (!t->answers && t->protocol == 17) {
         int64_t rtt = t->queries ? p->time_ns - t->query_ns : TSCOPE_NO_NS;
         struct answered now = {t->number, index, p->ip_id}, before;
-        t->answer_ns = p->time_ns;
         if (context_answer(s, t->server, rtt, now, &before))
             t->marks |= TSCOPE_MARK_TOO_FAST;
         take_neighbour(s, l, before, p->ip_id);
     }
+    if (!t->answers)
+        t->answer_ns = p->time_ns;
     t->answers++;
 }
 
@@ -282,8 +295,18 @@ static void set_name(struct tscope_scan *s, struct flow *f)
 
 void transactions_packet(struct tscope_scan *s, struct flow *f, const struct packet *p)
 {
+    transactions_message(s, f, p, p->payload, p->payload_have, p->payload_length);
+}
+
+void transactions_message(struct tscope_scan *s, struct flow *f, const struct packet *p, const uint8_t *data, size_t have,
+                          size_t length)
+{
     struct dns_message *m = &s->dns;
-    if (!dns_parse(p->payload, p->payload_have, p->payload_length, m) || (m->row.flags >> 11 & 15) != 0)
+    if (!dns_parse(data, have, length, m))
+        return;
+    if ((s->options.emit & TSCOPE_DNS) && !dns_table_add(s, f, p, data, have))
+        out_of_memory(s);
+    if ((m->row.flags >> 11 & 15) != 0)
         return;                                        /* only standard queries */
     if (m->row.what & TSCOPE_MSG_MALFORMED)
         s->sum.anomaly_count[14 - 1]++;
@@ -302,12 +325,14 @@ void transactions_packet(struct tscope_scan *s, struct flow *f, const struct pac
         out_of_memory(s);
         return;
     }
-    if (is_copy(l, &m->row))
+    if (p->protocol == 17 && is_copy(l, &m->row))
         m->row.what |= TSCOPE_MSG_DUPLICATE;
     else if (m->row.is_answer)
         take_answer(s, l, p, index);
     else
         take_query(l, p);
+    if (m->row.is_answer && m->row.n_addresses)
+        learned_add(s, &l->row, &m->row, l->name);
     l->row.last_frame = p->frame;
     if (!add_message(s, l, &m->row))
         out_of_memory(s);

@@ -24,7 +24,7 @@ from tamperscope import core
 
 TABLES = (
     "packet", "flow", "flow_context", "answer", "answer_context", "trace", "transaction", "transaction_context",
-    "message", "notice", "summary",
+    "message", "dns", "record", "notice", "summary",
 )  # fmt: skip
 DATA = DEMO.read_bytes()
 

@@ -160,6 +160,29 @@ static void take_candidates(struct run *r, const struct tscope_batch *b)
     r->out->candidates = h;
 }
 
+static void take_dns(struct run *r, const struct tscope_batch *b)
+{
+    for (size_t i = 0; i < b->n_dns; i++) {
+        struct tscope_dns m = b->dns[i];
+        HOLDS((size_t)m.name_offset + m.name_length <= b->n_text && m.frame >= 1 && m.flow >= 1);
+        HOLDS((size_t)m.record_offset + m.record_count <= b->n_records);
+        uint64_t h = m.name_length ? fold(r->out->messages, b->text + m.name_offset, m.name_length) : r->out->messages;
+        for (size_t k = 0; k < m.record_count; k++) {
+            struct tscope_record record = b->records[m.record_offset + k];
+            HOLDS((size_t)record.text_offset + record.text_length <= b->n_text);
+            if (record.text_length)
+                h = fold(h, b->text + record.text_offset, record.text_length);
+            record.text_offset = 0;
+            h = fold(h, &record, sizeof record);
+        }
+        m.name_offset = m.record_offset = 0;
+        r->out->dns = fold(r->out->dns, &m, sizeof m);
+        m.frame = 0;                                   /* what was said, whenever */
+        m.time_ns = 0;
+        r->out->messages = fold(h, &m, sizeof m);
+    }
+}
+
 static bool take(struct run *r, uint32_t kind, void (*rows)(struct run *, const struct tscope_batch *))
 {
     struct tscope_batch *b = NULL;
@@ -177,6 +200,7 @@ static void take_waiting(struct run *r)
     take(r, TSCOPE_PACKETS, take_packets);
     take(r, TSCOPE_FLOWS, take_flows);
     take(r, TSCOPE_TRIES, take_tries);
+    take(r, TSCOPE_DNS, take_dns);
 }
 
 /* ---------------------------------------------------------------- input */
@@ -275,7 +299,7 @@ static void set_options(struct tscope_options *o, const struct how *how)
         .max_flows = how->max_flows, .trace_bytes = how->trace_bytes, .candidate_bytes = how->candidate_bytes,
         .context_entries = how->context_entries, .max_frames = how->max_frames,
         .batch_packets = how->batch_packets ? how->batch_packets : 64,
-        .emit = TSCOPE_PACKETS | TSCOPE_FLOWS | TSCOPE_CANDIDATES | TSCOPE_FRAMES | TSCOPE_TRIES,
+        .emit = TSCOPE_PACKETS | TSCOPE_FLOWS | TSCOPE_CANDIDATES | TSCOPE_FRAMES | TSCOPE_TRIES | TSCOPE_DNS,
         .flow_marks = UINT32_MAX,
         .transaction_marks = UINT32_MAX};
     memcpy(o->key, &how->key, sizeof how->key);
@@ -295,6 +319,7 @@ static void run_scan(struct run *r, const uint8_t *data, size_t size, const stru
     while (take(r, TSCOPE_FLOWS, take_flows))
         continue;
     while (take(r, TSCOPE_TRIES, take_tries))
+    while (take(r, TSCOPE_DNS, take_dns))
         continue;
     while (take(r, TSCOPE_CANDIDATES, take_candidates))
         continue;
@@ -327,6 +352,7 @@ void same_outcome(const struct outcome *a, const struct outcome *b)
     HOLDS(a->notices == b->notices);
     HOLDS(a->candidates == b->candidates);
     HOLDS(a->tries == b->tries);
+    HOLDS(a->dns == b->dns);
     HOLDS(a->summary == b->summary);
 }
 

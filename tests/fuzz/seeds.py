@@ -257,6 +257,9 @@ def of_messages(target: str) -> Iterator[bytes]:
     elif target == "f_dns":
         for message in DNS:
             yield from (b"\xff\xff\1" + message, b"\0\x20\x18" + message)
+    elif target == "f_dns_tcp":
+        stream = b"".join(struct.pack(">H", len(message)) + message for message in DNS if len(message) > 11)
+        yield from (b"\0\x07\0\x21" + stream, b"\x01\0\x03\xff" + stream * 40, b"\x02\x01\0\0\x40\x01" + bytes(17000))
     elif target == "f_ip":
         yield from (b"\0" + fragments(4), b"\1" + fragments(6), b"\2" + fragments(4) + fragments(4))
     elif target == "f_link":

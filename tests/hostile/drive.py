@@ -14,6 +14,7 @@ from tamperscope.model import Finding, FlowRecord, Notice, Summary
 from tamperscope.report import jsonl
 from tamperscope.scan import Scan
 
+DNS = core.constant("DNS")
 EVERYTHING = {"flow_marks": 0xFFFFFFFF, "transaction_marks": 0xFFFFFFFF}
 
 
@@ -56,6 +57,7 @@ class Rows(NamedTuple):
     flows: bytes
     answers: bytes
     names: list[bytes]
+    messages: list[bytes]
     candidates: bytes
     notices: list[tuple[int, ...]]
     code: int
@@ -63,11 +65,12 @@ class Rows(NamedTuple):
 
 def rows(parts: list[bytes], **options: Any) -> Rows:
     """The core's tables of an input that comes in parts, all of it a candidate."""
-    one = core.Core(core.PACKETS | core.FLOWS | core.CANDIDATES, **{**EVERYTHING, **options})
+    one = core.Core(core.PACKETS | core.FLOWS | core.CANDIDATES | DNS, **{**EVERYTHING, **options})
     packets: list[bytes] = []
     flows: list[bytes] = []
     answers: list[bytes] = []
     names: list[bytes] = []
+    messages: list[bytes] = []
     code = core.OK
     for part in parts:
         rest = memoryview(part)
@@ -75,20 +78,20 @@ def rows(parts: list[bytes], **options: Any) -> Rows:
             code, used = one.feed(rest)
             rest = rest[used:]
             if code == core.FULL:
-                _take(one, packets, flows, answers, names)
+                _take(one, packets, flows, answers, names, messages)
             elif not rest:
                 break
         if code not in (core.OK, core.FULL):
             break
     while code == core.FULL:
-        _take(one, packets, flows, answers, names)
+        _take(one, packets, flows, answers, names, messages)
         code, _ = one.feed(b"")
     one.end()
-    _take(one, packets, flows, answers, names)
+    _take(one, packets, flows, answers, names, messages)
     candidates = b"".join(_candidates(one))
     # An offset says where the reader stood, which for a jump of the clock depends on the cut.
     told = [(raw.code, raw.frame, raw.need, raw.have) for raw in one.notices()]
-    return Rows(b"".join(packets), b"".join(flows), b"".join(answers), names, candidates, told, code)
+    return Rows(b"".join(packets), b"".join(flows), b"".join(answers), names, messages, candidates, told, code)
 
 
 def plain(table: Any) -> Any:
@@ -100,7 +103,12 @@ def plain(table: Any) -> Any:
 
 
 def _take(
-    one: core.Core, packets: list[bytes], flows: list[bytes], answers: list[bytes], names: list[bytes]
+    one: core.Core,
+    packets: list[bytes],
+    flows: list[bytes],
+    answers: list[bytes],
+    names: list[bytes],
+    messages: list[bytes],
 ) -> None:
     while batch := one.take(core.PACKETS):
         packets.append(plain(batch.table("packets", "tscope_packet", "n_packets")).tobytes())
@@ -111,6 +119,24 @@ def _take(
         said = plain(batch.table("answers", "tscope_answer", "n_flows"))
         flows.append(table.tobytes())
         answers += [b"".join((_words(batch, answer), answer.tobytes())) for answer in said]
+    messages += _messages(one)
+
+
+def _messages(one: core.Core) -> list[bytes]:
+    """Rows of the dns table, each with its name and its records."""
+    out = []
+    while batch := one.take(DNS):
+        table, records = (
+            plain(batch.table("dns", "tscope_dns", "n_dns")),
+            plain(batch.table("records", "tscope_record", "n_records")),
+        )
+        for row in table:
+            told = records[int(row["record_offset"]) :][: int(row["record_count"])].copy()
+            out += [batch.text[int(r["text_offset"]) :][: int(r["text_length"])] for r in told]
+            out.append(batch.text[int(row["name_offset"]) :][: int(row["name_length"])])
+            told["text_offset"] = row["name_offset"] = row["record_offset"] = 0
+            out += [told.tobytes(), row.tobytes()]
+    return out
 
 
 def _words(batch: core.Batch, answer: Any) -> bytes:

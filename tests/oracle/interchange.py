@@ -3,13 +3,13 @@ A capture as the interchange JSON that the corpus' compare.py takes: what the li
 
     python tests/oracle/interchange.py CAPTURE > OUT.json
 
-Categories that the tables cannot say (messages with their frames, answers, certificates) are left out: compare.py calls
-them "not reported".
+Categories that the tables cannot say (certificates, most of all) are left out: compare.py calls them "not reported".
 """
 
 from __future__ import annotations
 
 import collections
+import ipaddress
 import json
 import sys
 from typing import Any
@@ -18,6 +18,7 @@ import tamperscope as ts
 from tamperscope import core
 from tamperscope.errors import CaptureError
 from tamperscope.flows import address
+from tamperscope.source import Source
 
 FRAGMENT = core.constant("AN_IP_FRAGMENT")
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
@@ -90,6 +91,55 @@ class Account:
         return out
 
 
+EDNS, NO_QUESTION = core.constant("MSG_EDNS"), core.constant("MSG_NO_QUESTION")
+A, AAAA, TXT = 1, 28, 16
+NAMED = (2, 5, 6, 12, 15, 33, 39)  # types of which the name in the data is told
+
+
+def rdata(kind: int, text: bytes) -> str | None:
+    """A record's data as tshark prints it; None for types that the library does not tell."""
+    if kind in (A, AAAA) and text:
+        return str(ipaddress.ip_address(text))
+    if kind == TXT:
+        return text.decode("latin-1")
+    return (text.decode("latin-1") or ".") if kind in NAMED else None
+
+
+def lookups(path: str) -> dict[str, Any]:
+    """dns_queries and dns_answers."""
+    out: dict[str, Any] = {"dns_queries": [], "dns_answers": []}
+    one, source = core.Core(core.constant("DNS")), Source(path)
+    code = core.OK
+    while code in (core.OK, core.FULL):
+        code = source.step(one)
+        while batch := one.take(core.constant("DNS")):
+            _lookups(batch, out)
+    source.close()
+    return out
+
+
+def _lookups(batch: core.Batch, out: dict[str, Any]) -> None:
+    text, records = batch.text, batch.table("records", "tscope_record", "n_records")
+    for m in batch.table("dns", "tscope_dns", "n_dns"):
+        frame, flags, kind = int(m["frame"]), int(m["flags"]), int(m["type"])
+        asked = not m["what"] & NO_QUESTION
+        name = text[int(m["name_offset"]) :][: int(m["name_length"])].decode("latin-1").replace("\\", "") or "."
+        ends = [address(bytes(m["source"])), int(m["source_port"]), address(bytes(m["destination"]))]
+        row = [frame, frame, *ends, int(m["destination_port"]), int(m["id"])]
+        over = "tcp" if m["protocol"] == TCP else "udp"
+        if not flags & 0x8000:
+            out["dns_queries"].append([*row, name, kind, over, int(bool(m["what"] & EDNS))])
+            continue
+        told = records[int(m["record_offset"]) :][: int(m["record_count"])]
+        data = [[int(r["type"]), rdata(int(r["type"]), _words(text, r)), int(r["ttl"])] for r in told]
+        question = [name, kind] if asked else [None, None]
+        out["dns_answers"].append([*row, flags & 15, int(bool(flags & 0x0200)), *question, data, over])
+
+
+def _words(text: bytes, record: Any) -> bytes:
+    return text[int(record["text_offset"]) :][: int(record["text_length"])]
+
+
 def account(path: str) -> dict[str, Any]:
     """The interchange object of one capture."""
     sums = Account()
@@ -99,7 +149,7 @@ def account(path: str) -> dict[str, Any]:
                 sums.take(batch.packets.array)
         except CaptureError as error:
             return {"refused": str(error)}
-        return sums.result(capture)
+        return sums.result(capture) | lookups(path)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ struct near {
     struct near_key key;
     int64_t last_ns;              /* latest answer of a reached flow; 0: none */
     int64_t connected_ns;         /* beginning of the latest flow that was connected */
+    uint64_t connected_slots;     /* when such flows began: a bit for each 64th of the stretch */
     uint32_t count[4];            /* by enum fate; of them all, the disturbed ones under DISTURBED */
     uint32_t large;               /* of those reached */
     uint32_t heard;               /* of those silent: the server acknowledged something */
@@ -190,6 +191,12 @@ static bool is_of_kind(const struct fate_row *r, int kind)
     }
 }
 
+static unsigned slot_of(int64_t ns)
+{
+    int64_t into = ns % NEAR_NS;
+    return into < 0 ? 0 : (unsigned)(into * 64 / NEAR_NS);
+}
+
 static void count_near(struct tscope_scan *s, const struct fate_row *r)
 {
     for (int kind = NEAR_SERVER; kind <= NEAR_CLIENT_QUIC; kind++) {
@@ -208,8 +215,10 @@ static void count_near(struct tscope_scan *s, const struct fate_row *r)
             n->large += r->large;
             n->last_ns = r->answer_ns > n->last_ns ? r->answer_ns : n->last_ns;
         }
-        if (r->connect == CONNECTED)
+        if (r->connect == CONNECTED) {
             n->connected_ns = r->first_ns > n->connected_ns ? r->first_ns : n->connected_ns;
+            n->connected_slots |= (uint64_t)1 << slot_of(r->first_ns);
+        }
         n->connect[r->connect] += r->connect != CONNECT_NONE;
     }
 }
@@ -335,6 +344,23 @@ static struct near sum_near(const struct tscope_scan *s, const struct fate_row *
     return sum;
 }
 
+/* Did the server accept a connection while this flow was trying: in a slot between that of its first packet and that of
+ * its last one, within two stretches. */
+static bool connected_during(const struct tscope_scan *s, const struct fate_row *r, const struct tscope_flow *row)
+{
+    for (int64_t stretch = r->stretch; stretch <= r->stretch + 1; stretch++) {
+        struct near_key key = near_key(r, NEAR_SERVER, stretch);
+        const struct near *n = context_lookup(&s->context.near, &key);
+        int64_t begin = stretch * NEAR_NS;
+        for (unsigned i = 0; n && i < 64; i++) {
+            int64_t from = begin + i * (NEAR_NS / 64);
+            if ((n->connected_slots >> i & 1) && from > row->first_ns && from + NEAR_NS / 64 <= row->last_ns)
+                return true;
+        }
+    }
+    return false;
+}
+
 static int64_t or_none(int64_t ns)
 {
     return ns ? ns : TSCOPE_NO_NS;
@@ -374,6 +400,7 @@ void context_of_flow(struct tscope_scan *s, const struct tscope_flow *row, const
     out->near_server_last_ns = or_none(server.last_ns);
     out->near_server_connected = server.connect[CONNECTED];
     out->near_server_ignored = server.connect[IGNORED];
+    out->server_connected_during = r.connect == IGNORED && connected_during(s, &r, row);
     out->near_server_connected_ns = or_none(server.connected_ns);
     out->near_pair_reached = pair.count[FATE_REACHED];
     out->near_pair_silent = pair.count[FATE_SILENT];

@@ -63,7 +63,7 @@ bool quiet_tells(const struct tscope_flow *row, const struct tscope_trace *trace
     if (row->marks & TSCOPE_MARK_PROHIBITED)
         return context->near_client_connected != 0;
     if (row->marks & TSCOPE_MARK_SYN_UNANSWERED)
-        return context->near_server_connected && context->near_client_connected;
+        return context->near_server_connected != 0;
     const struct tscope_trace *reset = reset_on_syn(row, trace);
     if (!reset || context->host_min_rtt_ns <= 0)
         return false;

@@ -382,6 +382,7 @@ struct tscope_flow_context {
                                              its FIN), in flows where nothing speaks for a forgery; 0: no more */
     uint8_t host_ttl_min;                 /* over SYN+ACKs and data of any port of the server's address */
     uint8_t host_ttl_max;
+    uint8_t server_connected_during;      /* 1: it accepted a connection between this flow's first and last SYN */
 };
 
 /* ---------------------------------------------------------------- answers */

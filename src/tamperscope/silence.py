@@ -37,6 +37,7 @@ from tamperscope.fingerprint import (
     SYN,
     TRIGGER,
     WHAT_AHEAD,
+    WHAT_BY_END,
     WHAT_KEEP_ALIVE,
     WHAT_RETRANSMISSION,
     WHAT_TRIGGER,
@@ -60,6 +61,7 @@ CUT = 12_000, 25_600  # bytes to the client after which known boxes cut a delive
 IDLE = 60 * SECOND  # boxes forget an idle connection after minutes; programs wait for an answer less long
 CHANCE = 0.025
 PATIENCE = 10 * SECOND  # in which even a lost first repeat is followed by others
+V4, V6 = (0x309, 0x30A, 0x30D), (0x101, 0x105, 0x106)  # type << 8 | code
 ACTIVE = 5 * SECOND  # the first repeat of what was sent at once: some RTTs (RFC 6298)
 
 
@@ -312,6 +314,17 @@ class Silence(Fingerprinter):
         later = c.is_plain & ~c.from_server & ((t["payload_length"] > 0) | (t["flags"] & FIN != 0)) & asked
         smallest = c.smallest(t["payload_length"], copies | (later & c.spread(~drew)), 65535)
         return (smallest <= SURE_SIZE) | (smallest <= c.flow["trigger_acked"])
+
+
+def is_prohibition(c: Candidates) -> Array:
+    """
+    ICMP errors of a router that is no end: administratively prohibited.  bool over the trace.
+
+    RFC 1812 section 5.2.7.1, RFC 4443 section 3.1.
+    """
+    kinds = np.where(c.spread(c.flow["ip_version"]) == 6, np.isin(c.trace["flags"], V6), np.isin(c.trace["flags"], V4))
+    out: Array = c.is_icmp & kinds.astype(np.bool_) & (c.trace["what"] & WHAT_BY_END == 0) & c.from_server
+    return out
 
 
 def _span(c: Candidates, rows: Array) -> Array:

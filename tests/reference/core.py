@@ -180,6 +180,10 @@ def flow_context(rows: Any, trace: Any, flow_names: list[str]) -> Any:
             c[group + "_connected"], c[group + "_ignored"] = sum(connected[members]), sum(ignored[members])
         for group in ("near_server", "near_pair"):
             c[group + "_large"] = sum(reached[j] and rows[j]["bytes"][1] >= 32768 for j in groups[group])
+        c["server_connected_during"] = ignored[i] and any(
+            connected[j] and rows[i]["first_ns"] < rows[j]["first_ns"] < rows[i]["last_ns"]
+            for j in groups["near_server"]
+        )
         c["near_pair_heard"] = sum(heard[j] and silent[j] for j in groups["near_pair"])
         c["near_client_prohibited"] = sum(prohibited[groups["near_client"]])
         c["near_port_connected"] = sum(

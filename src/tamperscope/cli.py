@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 
     from tamperscope.answer import Answer
     from tamperscope.commands.evidence import EvidenceFile
+    from tamperscope.commands.report import ReportFile
     from tamperscope.model import Summary
+    from tamperscope.spool import Spool
 
     class Scan(Protocol):
         """What this module needs of ``tamperscope.scan.Scan``."""
@@ -62,13 +64,15 @@ HELP = """\
 usage: pcap-scan [OPTION]... CAPTURE...
        pcap-scan explain CAPTURE --flow N | --frame N
        pcap-scan signatures [ID]
+       pcap-scan verify MANIFEST
 
 Find network interference in packet captures: injected TCP resets, TLS
 connections dropped by server name, forged DNS answers; with the frames that
 prove it.
 
 explain shows one flow's packets, and what speaks for and against; signatures
-what is looked for, with sources and look-alikes.  Each has its own --help.
+what is looked for, with sources and look-alikes; verify holds a report to its
+manifest.  Each has its own --help.
 
 A CAPTURE is a pcap or pcapng file, plain or compressed; a folder, which is
 searched for captures; or - for standard input.
@@ -79,6 +83,8 @@ searched for captures; or - for standard input.
   -c N             stop after N frames of each capture
   --json           JSON Lines for programs: findings, notices, then a summary
   --flows          also every flow: a record each with --json, else a table
+  --report FILE    write a report to this HTML file, and a manifest beside it
+  --tz ZONE        time zone of the report, as Asia/Karachi (default UTC)
   --label N=GLOB   captures whose name fits GLOB are of network N
   --targets FILE   further platforms and controls, in TOML
   --check          for CI: exit with 1 if a finding is confirmed or likely
@@ -107,7 +113,7 @@ exit status:
   130, 143  interrupted, terminated; what was found until then is printed
 """
 
-COMMANDS = ("explain", "signatures")
+COMMANDS = ("explain", "signatures", "verify")
 LOOKED_FOR = ("rst_injection", "sni_drop", "http_drop", "blockpage", "tls_mitm", "dns_forgery", "dns_drop")
 EXTENSIONS = (".pcap", ".pcapng", ".cap", ".ntar")
 COMPRESSIONS = (".gz", ".zst", ".xz", ".lz4")
@@ -129,6 +135,10 @@ def main(argv: list[str] | None = None) -> int:
             from tamperscope.commands import signatures
 
             return signatures.main(argv[1:])
+        if command == "verify":
+            from tamperscope.commands import verify
+
+            return verify.main(argv[1:])
         return _run(_options(argv))
     except UsageError as error:
         say(f"pcap-scan: {error}")
@@ -169,8 +179,8 @@ class _Options:
     """What the command line asks for."""
 
     __slots__ = (
-        "check", "evidence", "flows", "json", "labels", "limit", "lines", "max_flows", "quiet", "show", "targets",
-        "verbose", "words",
+        "check", "evidence", "flows", "json", "labels", "limit", "lines", "max_flows", "quiet", "report", "show",
+        "targets", "verbose", "words", "zone",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -179,6 +189,8 @@ class _Options:
         self.targets: list[str] = []
         self.limit: int | None = None
         self.evidence: str | None = None
+        self.report: str | None = None
+        self.zone: str | None = None
         self.max_flows = 1 << 20
         self.json = self.flows = self.check = self.lines = self.quiet = self.verbose = False
         self.show: str | None = None
@@ -191,7 +203,7 @@ _FLAGS = {
 }  # fmt: skip
 _VALUES = {
     "-r": "words", "-c": "limit", "-w": "evidence", "--max-flows": "max_flows", "--label": "labels",
-    "--targets": "targets",
+    "--targets": "targets", "--report": "report", "--tz": "zone",
 }  # fmt: skip
 _MOST = {"-c": 10**18 - 1, "--max-flows": 1 << 30}
 
@@ -221,7 +233,7 @@ def _label(text: str) -> tuple[str, str]:
 
 
 def _run(options: _Options) -> int:
-    output = Output(options.lines, go_on=options.evidence is not None)
+    output = Output(options.lines, go_on=bool(options.evidence or options.report))
     if options.show:
         output.write(HELP if options.show == "help" else f"pcap-scan {_version()}\n")
         output.flush()
@@ -254,6 +266,12 @@ class _Run:
             if any(is_same(options.evidence, word) for word in options.words if not os.path.isdir(word)):
                 raise UsageError(f"-w: {file(options.evidence)} is the capture itself")
             self.evidence = EvidenceFile(options.evidence, options.quiet)
+        self.report: ReportFile | None = None
+        if options.report is not None:
+            from tamperscope.commands.report import ReportFile
+
+            asked = {"frames of each capture": options.limit, "max_flows": options.max_flows, "labels": options.labels}
+            self.report = ReportFile(options.report, options.words, options.targets, options.zone, asked)
         self.sink: _Json | _Text = _Json(output) if options.json else _Text(output, hold=not options.flows)
         self.watch = Watch(options.targets, [_label(one) for one in options.labels])
         self.read = self.failed = self.partial = 0
@@ -269,8 +287,10 @@ class _Run:
                     self._one(capture, signal_state)
             if signal_state.number:
                 break
+        answer = None
         try:
-            self.sink.answer(self.watch.answer())
+            answer = self.watch.answer(always=self.report is not None)
+            self.sink.answer(answer)
         except (MemoryError, ArithmeticError, LookupError, TypeError, ValueError) as error:  # findings stand without it
             debug()
             self.partial += 1
@@ -279,11 +299,13 @@ class _Run:
         self.output.flush()
         if self.evidence:
             self.evidence.finish()
+        if self.report:
+            self.report.finish(answer, self.options.quiet)
 
     def status(self, signal_number: int) -> int:
         if signal_number:
             return 128 + signal_number
-        if self.evidence and self.evidence.failed:
+        if (self.evidence and self.evidence.failed) or (self.report and self.report.failed):
             return UNWRITTEN
         if self.failed and not self.read and not self.partial:
             return UNREADABLE
@@ -297,6 +319,8 @@ class _Run:
         options = self.options
         try:
             source = self.evidence.source(path) if self.evidence else path
+            if self.report and source is path:
+                source = self.report.source(path)
             with signal_state:  # opening waits where the other end of a pipe has nothing to say yet
                 opened = scan(
                     source, max_flows=options.max_flows, flows=options.flows, limit=options.limit,
@@ -310,9 +334,9 @@ class _Run:
         except OSError as error:
             self._refused(os_error(path, error))
         else:
-            self._scan(path, opened, signal_state)
+            self._scan(path, source, opened, signal_state)
 
-    def _scan(self, path: str, opened: Scan, signal_state: Signals) -> None:
+    def _scan(self, path: str, source: str | Spool, opened: Scan, signal_state: Signals) -> None:
         trouble: list[Notice] = []
         self.watch.begin(path)
         try:
@@ -329,6 +353,8 @@ class _Run:
         notices, summary = opened.notices + trouble, opened.summary
         self.watch.end(summary, getattr(opened, "failed", 0))
         opened.close()
+        if self.report:
+            self.report.capture(source, path, summary, notices, self.options.max_flows)
         if self.evidence:
             self.evidence.write(path, summary.frames, self.options.max_flows)
         self._account(summary, notices)
@@ -341,6 +367,8 @@ class _Run:
                 self.found |= record.verdict in ("confirmed", "likely")
                 if self.evidence:
                     self.evidence.note(record)
+                if self.report:
+                    self.report.note(record)
                 self.watch.finding(record)
             self.sink.record(record)
 
@@ -369,6 +397,8 @@ class _Run:
         path = error.path or ""
         say(f"pcap-scan: {file(path)}: {visible(error.text, limit=1024)}")
         self.sink.refused(_notice(path, error))
+        if self.report:
+            self.report.refused(_notice(path, error))
 
 
 class _Json:

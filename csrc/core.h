@@ -230,6 +230,7 @@ bool is_local_name(const uint8_t *name, size_t length);
 /* ---------------------------------------------------------------- self-tests: NULL or what failed */
 
 const char *selftest_cursor(void);
+const char *selftest_memory(void);
 const char *selftest_table(void);
 const char *selftest_tls(void);
 const char *selftest_http(void);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "core.h"
+#include "memory.h"
 #include "table.h"
 
 #define CHECK(condition)                                                                                               \
@@ -38,6 +39,36 @@ const char *selftest_table(void)
     table_remove(&t, table_oldest(&t));
     CHECK(table_find(&t, &oldest) == TABLE_NONE && t.count == 3);
     table_end(&t);
+    return NULL;
+}
+
+const char *selftest_memory(void)
+{
+    struct arena arena = {0};
+    struct store store = {.arena = &arena};
+    uint8_t *last = NULL;
+    for (size_t bytes = 0; bytes <= STORE_MOST; bytes = 2 * bytes + 1) {
+        uint8_t *a = store_take(&store, bytes), *b = store_take(&store, bytes);
+        CHECK(a && b && a != b);
+        memset(a, 1, bytes);
+        memset(b, 2, bytes);
+        CHECK(!bytes || (a[0] == 1 && a[bytes - 1] == 1));
+        store_give(&store, b, bytes);
+        last = store_take(&store, bytes);
+        CHECK(store_must_give || last == b);           /* what was given back serves the next one */
+        store_give(&store, last, bytes);
+        store_give(&store, a, bytes);
+    }
+    for (unsigned i = 0; i < 5; i++) {                 /* into a third piece */
+        uint8_t *block = arena_take(&arena, MEM_ARENA_MOST);
+        CHECK(block && (uintptr_t)block % 64 == 0);
+        block[0] = block[MEM_ARENA_MOST - 1] = 1;
+    }
+    CHECK(!arena_take(&arena, MEM_ARENA_MOST + 1) && !store_take(&store, STORE_MOST + 1));
+    arena_end(&arena);
+    uint64_t *table = mem_table(1 << 18, sizeof *table);
+    CHECK(table && !table[0] && !table[(1 << 18) - 1]);
+    mem_free_table(table, 1 << 18, sizeof *table);
     return NULL;
 }
 
@@ -102,7 +133,7 @@ const char *selftest_dns(void)
 
 const char *tscope_selftest(void)
 {
-    const char *(*const tests[])(void) = {selftest_cursor, selftest_table, selftest_tls,  selftest_http,
+    const char *(*const tests[])(void) = {selftest_cursor, selftest_memory, selftest_table, selftest_tls,  selftest_http,
                                           selftest_dns,    selftest_crypto, selftest_quic, selftest_response,
                                           selftest_tls_server};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {

@@ -6,9 +6,13 @@ import ipaddress
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import build
+from hostile import drive
 from tamperscope import core
 from tamperscope.capture import open_capture
 from tamperscope.scan import scan
@@ -213,3 +217,56 @@ def test_length_beyond_the_frame_adds_nothing() -> None:
     frame[16:18] = (9000).to_bytes(2, "big")
     row = rows(bytes(frame))
     assert row.payload_length[0] == 5 and int(row.anomalies[0]) & core.constant("AN_IP_HEADER")
+
+
+# ---------------------------------------------------------------- the short way and the long one
+
+LINK_FIELDS = ("link_type", "captured_length", "wire_length")
+
+
+def without_link(packets: bytes) -> list[bytes]:
+    """Columns of the packets table, but for what follows from the link header."""
+    table = np.frombuffer(packets, core.dtype("tscope_packet"))
+    return [table[name].tobytes() for name in table.dtype.names or () if name not in LINK_FIELDS]
+
+
+def both_ways(frames: list[bytes]) -> None:
+    """
+    Ethernet frames of ordinary packets are decoded in one go (csrc/plain.c), raw IP by one layer after the other: the
+    packets must not differ.
+    """
+    ethernet = build.pcap([(i / 100, frame) for i, frame in enumerate(frames)])
+    raw = build.pcap([(i / 100, frame[14:]) for i, frame in enumerate(frames)], link_type=101)
+    one, other = drive.rows([ethernet]), drive.rows([raw])
+    assert without_link(one.packets) == without_link(other.packets)
+    assert one.flows == other.flows
+    assert one.candidates == other.candidates
+
+
+def altered(frame: bytes, at: int, value: int) -> bytes:
+    """Of the first byte only the header's length: raw IP has nothing else to say its version."""
+    value = frame[14] & 0xF0 | value & 0x0F if at == 14 else value
+    return frame[:at] + bytes([value]) + frame[at + 1 :]
+
+
+ORDINARY = [
+    build.tcp(A, 4000, B, 443, "S", 1),
+    build.tcp(A, 4000, B, 443, "PA", 2, 9, b"hello"),
+    build.tcp("2001:db8::1", 4000, "2001:db8::2", 443, "PA", 2, 9, b"hello"),
+    build.udp(A, 4000, B, 5000, b"hello"),
+    build.udp("2001:db8::1", 4000, "2001:db8::2", 5000, b"hello"),
+]
+
+
+@given(st.sampled_from(ORDINARY), st.integers(14, 80), st.integers(0, 255), st.integers(1, 90))
+def test_short_way_gives_what_the_long_one_does(frame: bytes, at: int, value: int, cut: int) -> None:
+    """One byte altered behind the addresses of the link, and the frame cut anywhere behind its header."""
+    frame = altered(frame, at, value) if at < len(frame) else frame
+    both_ways([*ORDINARY, frame, frame[: 14 + cut], *ORDINARY])
+
+
+def test_every_byte_and_cut_both_ways() -> None:
+    for frame in ORDINARY:
+        both_ways([altered(frame, at, frame[at] ^ 0x41) for at in range(14, len(frame))])
+        both_ways([frame[:end] + bytes(3) for end in range(15, len(frame))])
+        both_ways([frame[:end] for end in range(15, len(frame))])

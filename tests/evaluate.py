@@ -340,7 +340,7 @@ def main(argv: list[str] | None = None) -> int:
     if not options.no_left_out and done["cases"]:
         print("\n== leave one source out")
         say(left_out(done["cases"], done["pcaps"]))
-    print("\n== throttling on traces whose policer is known: see the targets of `make help`")
+    print("\n== throttling on traces whose policer is known: benchmarks/evaluate_policing.py, run next by make")
     return 1 if options.strict and wrong else 0
 
 

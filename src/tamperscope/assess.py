@@ -425,11 +425,11 @@ class _Case:
         self.elsewhere = len(there)
         if len(there) >= 10:
             failed = int(there["failed"].sum())
-            high = wilson(failed, len(there))[1]
-            case = "fine" if high < 0.3 else None
+            low, high = wilson(failed, len(there))
+            case = "fine" if high < 0.3 else "struck" if low > 0.15 else None
             text = f"the same platforms on networks without an event: {failed:,} of {len(there):,} votes failed"
-            self._add("elsewhere", case, text, failed / len(there), high=high, n=len(there))
-            self.fine_elsewhere = case == "fine"
+            self._add("elsewhere", case, text, failed / len(there), low=low, high=high, n=len(there))
+            self.fine_elsewhere, self.everywhere = case == "fine", case == "struck"
         elif len(self.networks) > 1:
             self.everywhere = True
             text = f"all {len(self.networks)} networks on which the platforms were seen have an event"

@@ -35,6 +35,7 @@ LEVEL = 0.95
 BAYES = 2.0  # log10
 FAILED, CLIENTS = 6, 3  # of a window; of each target that shares it LEAST
 LEAST = 2
+OTHERS = 4  # failed votes that are not of the client that failed most
 WITHOUT_WORST = 1.0  # log10 of the Bayes factor that is left without the client that failed most
 PART = 0.9  # probability with which a target takes part
 STANDING = 0.3  # rate above which a target fails "all the time": the lower end of the interval
@@ -202,6 +203,8 @@ class Search:
         if len(failed) < FAILED or len(clients) < CLIENTS:
             return False
         worst = clients[counts.argmax()]
+        if len(failed) - counts.max() < OTHERS:
+            return False
         rest = {target: mine[mine["client"] != worst] for target, mine in series.items()}
         window = self._find(rest, first, last)
         return window is not None and window.log10_bayes >= WITHOUT_WORST

@@ -18,7 +18,7 @@ from tamperscope.report.examples import shown
 from tamperscope.report.table import statement
 from tamperscope.report.timeline import SHARED, Row, Scale, bins, flags, ladder, said, strips, text
 from tamperscope.report.zone import Zone
-from tamperscope.wording import CAUSES, listed, plain, score
+from tamperscope.wording import CAUSES, count, listed, plain, score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -532,7 +532,7 @@ class _Page:
         hidden = one.left_out + len(one.steps) - len(steps)
         if any(step.role == "forged" for step in steps):
             yield "Dashed arrows with \u2715 are forged; where on the path they begin is not drawn to scale. "
-        yield f"{hidden:,} packets are not shown.</figcaption>" if hidden else "</figcaption>"
+        yield f"Not shown: {count(hidden, 'packet')}.</figcaption>" if hidden else "</figcaption>"
         yield "<details><summary>The same as a table</summary>"
         yield table(
             ("frame", "direction", "what", "bytes", "seq", "ack", "TTL", "IP ID", "is", "shows"),

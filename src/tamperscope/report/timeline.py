@@ -133,10 +133,11 @@ def strips(rows: Sequence[Row], low: int, high: int, zone: Zone, title: str) -> 
         f'<svg class="plot" width="100%" height="{height}" role="group" tabindex="0" aria-label="{text(title)}">',
     ]
     bottom = len(rows) * ROW
-    for tick in scale.ticks(zone.offset(low)):
+    for number, tick in enumerate(scale.ticks(zone.offset(low))):
         x = scale.at(tick)
         out.append(f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="{bottom + 4}"/>')
-        out.extend(_tick(zone, tick, x, bottom, scale.step >= 1440 or scale.high - scale.low > 2880))
+        days = scale.high - scale.low > 2880
+        out.extend(_tick(zone, tick, x, bottom, days, " odd" if number % 2 else ""))
     for i, row in enumerate(rows):
         top = i * ROW
         out.append(f'<text class="label" x="0" y="{top + 12}">{text(row.label)}</text>')
@@ -148,13 +149,13 @@ def strips(rows: Sequence[Row], low: int, high: int, zone: Zone, title: str) -> 
     return "".join(out)
 
 
-def _tick(zone: Zone, tick: int, x: float, bottom: int, days: bool) -> Iterable[str]:
+def _tick(zone: Zone, tick: int, x: float, bottom: int, days: bool, css: str) -> Iterable[str]:
     anchor = "start" if x < 6 else "end" if x > 94 else "middle"
     at = tick * MINUTE
-    yield f'<text class="tick" x="{x:.2f}%" y="{bottom + 18}" text-anchor="{anchor}">{zone.short(at, days)}</text>'
+    yield f'<text class="tick{css}" x="{x:.2f}%" y="{bottom + 18}" text-anchor="{anchor}">{zone.short(at, days)}</text>'
     if not zone.is_utc:
         word = f"{zone.utc_short(at)} UTC"
-        yield f'<text class="tick second" x="{x:.2f}%" y="{bottom + 33}" text-anchor="{anchor}">{word}</text>'
+        yield f'<text class="tick second{css}" x="{x:.2f}%" y="{bottom + 33}" text-anchor="{anchor}">{word}</text>'
 
 
 def _bar(part: Bin, scale: Scale, zone: Zone, top: int, label: str) -> Iterable[str]:

@@ -50,7 +50,7 @@ static enum layer enter_ip(enum layer layer, struct cursor *c, struct packet *p)
 
 void decode_rest(enum layer layer, struct cursor *c, struct packet *p)
 {
-    for (unsigned depth = 3; layer != LAYER_NONE; depth++) {
+    for (unsigned depth = 0; layer != LAYER_NONE; depth++) {
         if (depth == MAX_LAYERS) {
             p->anomalies |= TSCOPE_AN_DEPTH;
             break;

@@ -415,6 +415,8 @@ static void take_datagram(struct tscope_scan *s, struct flow *f, const struct pa
 /* A version that is not read: in a long header, or as Google's own QUIC had it, behind flags and perhaps an id. */
 static bool is_unread(const struct packet *p)
 {
+    if (!p->payload_have)                              /* also a lone packet's, whose payload is gone */
+        return false;
     struct cursor c = cursor_over(p->payload, p->payload_have);
     const uint8_t *h = cursor_take(&c, 13);
     if (!h)
@@ -463,6 +465,8 @@ unsigned quic_take(struct tscope_scan *s, struct flow *f, const struct packet *p
 
 void quic_take_answer(struct flow *f, const struct packet *p)
 {
+    if (!p->payload_have)
+        return;
     struct cursor c = cursor_over(p->payload, p->payload_have);
     const uint8_t *h = cursor_take(&c, 5);
     if (!h || !(h[0] & 0x80))

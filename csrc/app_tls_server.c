@@ -85,12 +85,10 @@ enum parsed tls_server(const uint8_t *data, size_t length, uint8_t *scratch, str
     bool ended = false;
     while (!ended && cursor_left(&c) >= RECORD_HEADER) {       /* advances >= 5 */
         const uint8_t *h = cursor_take(&c, RECORD_HEADER);
-        if (h[1] != 3 || h[0] < CONTENT_CHANGE_CIPHER || h[0] > CONTENT_DATA)
-            return out->kind ? PARSED_YES : PARSED_NO;
         size_t declared = load_be16(h + 3);
         bool whole = declared <= cursor_left(&c);
         struct cursor body = cursor_sub(&c, declared);
-        if (h[0] == CONTENT_ALERT && !gathered) {
+        if (h[0] == CONTENT_ALERT && h[1] == 3 && !gathered) {
             if (declared != 2)
                 return PARSED_NO;
             if (!whole)
@@ -101,7 +99,7 @@ enum parsed tls_server(const uint8_t *data, size_t length, uint8_t *scratch, str
             out->alert = body.at[1];
             return PARSED_YES;
         }
-        ended = h[0] != CONTENT_HANDSHAKE;
+        ended = h[0] != CONTENT_HANDSHAKE || h[1] != 3;
         if (ended)
             break;
         size_t n = cursor_left(&body) < MAX_ANSWER - gathered ? cursor_left(&body) : MAX_ANSWER - gathered;

@@ -38,7 +38,9 @@ PLANTED = HERE / "planted"
 
 TARGETS = [path.stem for path in sorted(HERE.glob("f_*.c"))]
 SHARED = ["fuzz.c", "scan.c", "reader.c", "frame.c"]
-MAX_LENGTH = {"f_feed": 6008, "f_pcap": 2048, "f_pcapng": 2048, "f_tcp": 4096, "f_tls": 4096}
+MAX_LENGTH = {
+    "f_feed": 6008, "f_pcap": 2048, "f_pcapng": 2048, "f_tcp": 4096, "f_tls": 4096, "f_answer": 4096, "f_quic": 4096,
+}  # fmt: skip
 LARGEST_CORPUS = 3 << 20
 GOAL = 85
 SLOW = 5  # seconds of CPU for one input

@@ -243,6 +243,8 @@ def of_frames(target: str, captures: list[bytes]) -> Iterator[bytes]:
             yield b"\0" + payload
         elif target == "f_http" and protocol == 6 and b" HTTP/1" in payload[:2000]:
             yield b"\x1f" + payload[:1000]
+        elif target == "f_answer" and protocol == 6 and payload.startswith((b"HTTP/", b"<html", b"\x16\3", b"\x15\3")):
+            yield b"\0" + payload[:2000]
         elif target == "f_dns" and protocol == 17 and b"\x00\x35" in (header[:2], header[2:4]):
             yield b"\xff\xff\1" + payload
 
@@ -254,6 +256,15 @@ def of_messages(target: str) -> Iterator[bytes]:
     elif target == "f_http":
         for request in REQUESTS:
             yield from (b"\0" + request, b"\x20" + request)
+    elif target == "f_answer":
+        for hello in HELLOS:
+            yield b"\5" + hello
+        yield from (b"\0<html><title>No</title>", b"\0HTTP/1.1 302 Found\r\nLocation: http://a.example/\r\n\r\n<html>")
+    elif target == "f_quic":
+        for hello in HELLOS:
+            crypto = b"\6\0" + struct.pack(">H", 0x4000 | len(hello[:900])) + hello[:900]
+            for bits in (0x20, 0x21, 0x22, 0x60):
+                yield b"\0\0\0" + bytes((bits, 1, 0)) + struct.pack(">H", len(crypto)) + crypto
     elif target == "f_dns":
         for message in DNS:
             yield from (b"\xff\xff\1" + message, b"\0\x20\x18" + message)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tamperscope.model import Finding, Summary
     from tamperscope.targets import Labels
 
-HOLD = 1 << 16  # rows that wait without being looked at
+HOLD = 1 << 18  # rows that wait without being looked at: 30 MB, where numpy alone takes as much
 FAILED, CLIENTS = 6, 3  # fewer flows and questions that failed, or fewer clients, cannot be an event
 LONG = 60 * 60 * 10**9  # a capture long enough for clients to cease
 MANY = 200  # rows of such a capture

@@ -98,7 +98,7 @@ def test_demo_shows_the_three_interferences_with_their_frames() -> None:
 def test_nothing_found_says_what_was_looked_at(folder: pathlib.Path) -> None:
     text = run(folder / "plain.pcap").stdout.decode()
     assert "No interference found in 2 flows and 1 DNS question; 0 looked at closely." in text
-    assert "Looked for: rst_injection, sni_drop, dns_forgery, dns_drop." in text
+    assert "Looked for: rst_injection, sni_drop, http_drop, quic_drop, blockpage," in text
 
 
 def test_flow_table(folder: pathlib.Path) -> None:

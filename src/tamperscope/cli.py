@@ -114,7 +114,10 @@ exit status:
 """
 
 COMMANDS = ("explain", "signatures", "verify")
-LOOKED_FOR = ("rst_injection", "sni_drop", "http_drop", "blockpage", "tls_mitm", "dns_forgery", "dns_drop")
+LOOKED_FOR = (
+    "rst_injection", "sni_drop", "http_drop", "quic_drop", "blockpage", "tls_mitm", "ip_block", "dns_forgery",
+    "dns_drop",
+)  # fmt: skip
 EXTENSIONS = (".pcap", ".pcapng", ".cap", ".ntar")
 COMPRESSIONS = (".gz", ".zst", ".xz", ".lz4")
 MAGICS = (b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1", b"\x0a\x0d\x0d\x0a")

@@ -141,6 +141,17 @@ class Batch:
             length = int(row.name_length)
             yield bytes(row.client), bytes(row.server), bytes(ffi.buffer(name, length)) if length else b""
 
+    def learned(self) -> Iterator[tuple[bytes, bytes]]:
+        """(address, name) of each row of ``learned``, without numpy."""
+        handle = self.handle
+        if not handle.n_learned:
+            return
+        text = self.text
+        for i in range(int(handle.n_learned)):
+            row = handle.learned[i]
+            start = row.name_offset
+            yield bytes(row.address), text[start : start + row.name_length]
+
     @property
     def text(self) -> bytes:
         """Names of this batch, one after another (a copy)."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tamperscope.core import Batch
     from tamperscope.events import Search
     from tamperscope.model import Finding, Summary
-    from tamperscope.targets import Labels
+    from tamperscope.targets import Labels, Targets
 
 HOLD = 1 << 18  # rows that wait without being looked at: 30 MB, where numpy alone takes as much
 FAILED, CLIENTS = 6, 3  # fewer flows and questions that failed, or fewer clients, cannot be an event
@@ -49,6 +49,7 @@ class Watch:
         self._names: list[str] = []
         self._networks: dict[str, Network] = {}
         self._labels: Labels | None = None
+        self._table_of_targets: Targets | None = None
         self._found: list[int] = []
         self._accusers: set[str] = set()
         self._groups: dict[str, Group] = {}
@@ -98,7 +99,7 @@ class Watch:
             del group.strongest[STRONGEST:]
         if finding.verdict in _RANK:
             proven = finding.verdict == "confirmed" and finding.proof in ("injected_frame", "contradiction")
-            if len(self._accusers) < CLIENTS:
+            if len(self._accusers) < CLIENTS and (not finding.name or self._targets().find(finding.name)):
                 self._accusers.add(finding.client)
             self._found += (
                 len(self._names) - 1, finding.flow, finding.transaction or 0,
@@ -119,23 +120,38 @@ class Watch:
             (one.last_ns or 0) - (one.first_ns or 0) >= LONG for one in self._summaries if one.first_ns is not None
         )
 
+    def _targets(self) -> Targets:
+        if self._table_of_targets is None:
+            from tamperscope.targets import Targets
+
+            self._table_of_targets = Targets(self._paths)
+        return self._table_of_targets
+
     def _enough(self) -> bool:
-        """Whether enough failed, at places where more than one client did, for anything to be an event."""
+        """
+        Whether enough failed, of targets at which more than one client did, for anything to be an event.
+
+        Names of no target are pooled, and the pool alone is nobody's event.  A flow without a name is of a target where
+        that told its address to somebody.
+        """
         if len(self._found) // 5 >= FAILED and len(self._accusers) >= CLIENTS:
             return True
         if self._failed < FAILED:
             return False
-        places: dict[bytes, list[bytes]] = {}
-        count = 0
-        known = any(batch.handle.n_learned for _, _, batch in self._pending)
+        targets = self._targets()
+        places: dict[bytes | int, list[bytes]] = {}
+        looked = count = 0
+        told: set[bytes] | None = None
         for _, _, batch in self._pending:
-            if not known and not batch.handle.n_text:
-                continue
             for client, server, name in batch.failed():
-                if name or known:  # without a name, and none learned, it can be of no target
-                    places.setdefault(b".".join(name.rsplit(b".", 2)[-2:]) or server, []).append(client)
+                looked += 1
+                if not name and told is None:
+                    told = {where for _, _, one in self._pending for where, of in one.learned() if targets.find(of)}
+                place = targets.find(name) if name else server if told and server in told else 0
+                if place:
+                    places.setdefault(place, []).append(client)
                     count += 1
-            if count > MANY:
+            if count > MANY or looked > HOLD:
                 return True
         several = [client for who in places.values() if len(set(who)) > 1 for client in who]
         return len(several) >= FAILED and len(set(several)) >= CLIENTS
@@ -201,9 +217,8 @@ class Watch:
     def _table(self) -> Tries:
         if self._tries is None:
             from tamperscope.ballots import Tries
-            from tamperscope.targets import Targets
 
-            self._tries = Tries(Targets(self._paths))
+            self._tries = Tries(self._targets())
         return self._tries
 
     def _fold(self) -> Tries:

@@ -186,14 +186,30 @@ def load(folder: str | None = None) -> Catalogue:
     return Catalogue(found)
 
 
+_read: dict[str, list[Any]] = {}  # of the package's own files, read once: what a scan asks for
+
+
+def families(mechanism: str) -> list[Signature]:
+    """Families of boxes in the package's own file on a mechanism, without the checks of `load` across files."""
+    if mechanism not in _read:
+        path = os.path.join(DATA, "signatures", mechanism + ".toml")
+        _read[mechanism] = [one for one in _File(path, _toml(path)).signatures() if one.kind == "family"]
+    return _read[mechanism]
+
+
 def injectors(path: str | None = None) -> list[tuple[str, str, dict[str, Any], float]]:
     """
     (id, mechanism, match, worth) of each family that one flow's packets can tell, without the checks of `load`.
 
     That costs a scan less than the whole catalogue.
     """
+    if path is None and "injectors" in _read:
+        return _read["injectors"]
     data = _toml(path or os.path.join(DATA, "injectors.toml"))
-    return [(one["id"], one["mechanism"], one["match"], one["worth"]) for one in data["injector"] if "worth" in one]
+    found = [(one["id"], one["mechanism"], one["match"], one["worth"]) for one in data["injector"] if "worth" in one]
+    if path is None:
+        _read["injectors"] = found
+    return found
 
 
 def _toml(path: str) -> dict[str, Any]:

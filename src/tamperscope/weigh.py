@@ -100,8 +100,16 @@ class Weights:
 
 def load(path: str | os.PathLike[str] = WEIGHTS) -> Weights:
     """Weights from a TOML file.  Raises ValueError for an entry that does not say why it weighs what it weighs."""
+    if path == WEIGHTS and _own:
+        return _own[0]
     with open(path, "rb") as file:
-        return Weights(tomllib.load(file))
+        weights = Weights(tomllib.load(file))
+    if path == WEIGHTS:
+        _own.append(weights)
+    return weights
+
+
+_own: list[Weights] = []  # the package's own, read once
 
 
 class Fact(Evidence):

@@ -153,7 +153,7 @@ class KnownPages:
     def __init__(self) -> None:
         self._families = [
             (one.id, one.match.get("status"), [(WORDS[key], one.match[key].lower().encode()) for key in keys])
-            for one in catalogue.load().of("blockpage", "family")
+            for one in catalogue.families("blockpage")
             if one.match and (keys := [key for key in WORDS if key in one.match])
         ]
 

@@ -146,16 +146,17 @@ class TlsMitm(Fingerprinter):
 
     def _families(self, c: Candidates) -> Array:
         """Id of the family whose issuer the certificate names, or an empty text: object, shape (n,)."""
-        if self._known is None:
-            families = [one for one in catalogue.load().of("tls_mitm", "family") if one.match]
+        if self._known is None and c.answer["issuer"].any():
+            families = catalogue.families("tls_mitm")
             self._known = {one.match["issuer"].lower(): one.id for one in families if one.match}
         out = np.full(len(c), "", object)
         seen: dict[int, str] = {}
+        known = self._known or {}
         for index in np.flatnonzero(c.answer["issuer"]).tolist():
             issuer = int(c.answer["issuer"][index])
             if issuer not in seen:
                 words = (c.word(index, WORD_ISSUER), c.word(index, WORD_ISSUER_ORGANISATION))
                 text = b"\n".join(words).decode("utf-8", "replace").lower()
-                seen[issuer] = next((id for known, id in self._known.items() if known in text), "")
+                seen[issuer] = next((id for part, id in known.items() if part in text), "")
             out[index] = seen[issuer]
         return out

@@ -86,7 +86,7 @@ struct how {
 
 /* What came out, folded table by table. */
 struct outcome {
-    uint64_t packets, flows, candidates, tries, dns, notices, summary;
+    uint64_t packets, flows, candidates, tries, learned, dns, notices, summary;
     uint64_t messages;                                 /* the dns table without frames and times */
     struct tscope_summary sum;
     struct tscope_flow first_flow;                     /* flow number 1 */

@@ -105,7 +105,7 @@ static void check_trace(const struct tscope_flow *f, const struct tscope_trace *
 
 static void take_tries(struct run *r, const struct tscope_batch *b)
 {
-    uint64_t h = r->out->tries;
+    uint64_t h = r->out->tries, told = r->out->learned;    /* apart: a batch may end between rows of one kind */
     for (size_t i = 0; i < b->n_tries; i++) {
         struct tscope_try t = b->tries[i];
         HOLDS((size_t)t.name_offset + t.name_length <= b->n_text);
@@ -119,13 +119,14 @@ static void take_tries(struct run *r, const struct tscope_batch *b)
         struct tscope_learned l = b->learned[i];
         HOLDS((size_t)l.name_offset + l.name_length <= b->n_text);
         if (l.name_length)
-            h = fold(h, b->text + l.name_offset, l.name_length);
+            told = fold(told, b->text + l.name_offset, l.name_length);
         l.name_offset = 0;
-        h = fold(h, &l, sizeof l);
+        told = fold(told, &l, sizeof l);
     }
     for (size_t i = 0; i < b->n_failed; i++)
         HOLDS(b->failed[i] < b->n_tries && (i == 0 || b->failed[i] > b->failed[i - 1]));
     r->out->tries = h;
+    r->out->learned = told;
 }
 
 static void take_candidates(struct run *r, const struct tscope_batch *b)
@@ -351,7 +352,7 @@ void same_outcome(const struct outcome *a, const struct outcome *b)
     HOLDS(a->flows == b->flows);
     HOLDS(a->notices == b->notices);
     HOLDS(a->candidates == b->candidates);
-    HOLDS(a->tries == b->tries);
+    HOLDS(a->tries == b->tries && a->learned == b->learned);
     HOLDS(a->dns == b->dns);
     HOLDS(a->summary == b->summary);
 }

@@ -32,7 +32,7 @@ CONTAINERS: dict[str, Callable[[list[Record]], bytes]] = {
     "pcapng, binary resolution": lambda records: build.pcapng(records, resolution=0x80 | 20),
 }
 FLIPS = (0x01, 0xFF)
-SPOTS = 250  # places of a long capture at which it is cut or changed: a scan with findings takes some milliseconds
+SPOTS = 120  # places of a long capture at which it is cut or changed: a scan with findings takes some milliseconds
 MOST = 200  # bytes of a frame's beginning, and some of its end: between them lies payload that nothing parses
 
 
@@ -139,11 +139,10 @@ def test_flipped_bytes_of_a_frame(sample: str) -> None:
     """A frame with one wrong byte is a frame, and no evidence."""
     link, frame = samples.FRAMES[sample]
     for at in places(frame)[:-1]:
-        for flip in FLIPS:
-            changed = bytearray(frame)
-            changed[at] ^= flip
-            outcome = drive.scan(build.pcap([Record(build.START_NS, bytes(changed))], link=link))
-            assert outcome.summary.frames == 1 and not outcome.accused
+        changed = bytearray(frame)
+        changed[at] ^= FLIPS[at % len(FLIPS)]
+        outcome = drive.scan(build.pcap([Record(build.START_NS, bytes(changed))], link=link))
+        assert outcome.summary.frames == 1 and not outcome.accused
 
 
 @pytest.mark.parametrize("stream", samples.STREAMS)
@@ -182,7 +181,7 @@ def test_flipped_bytes_of_a_connection(stream: str) -> None:
     """A connection with one wrong byte in it: no crash and no hang."""
     records = samples.STREAMS[stream]
     for index, one in enumerate(records):
-        for at in spots(14, min(len(one.data), 160))[:: 1 + (len(records) > 6)]:
+        for at in spots(14, min(len(one.data), 160))[index % 2 :: 2]:
             changed = bytearray(one.data)
             changed[at] ^= (0x01, 0x10, 0x80, 0xFF)[at % 4]
             others = [*records[:index], Record(one.time_ns, bytes(changed)), *records[index + 1 :]]

@@ -33,7 +33,7 @@ CONTAINERS: dict[str, Callable[[list[Record]], bytes]] = {
 }
 FLIPS = (0x01, 0xFF)
 SPOTS = 120  # places of a long capture at which it is cut or changed: a scan with findings takes some milliseconds
-MOST = 200  # bytes of a frame's beginning, and some of its end: between them lies payload that nothing parses
+MOST = 120  # bytes of a frame's beginning, and some of its end: between them lies payload that nothing parses
 
 
 @pytest.fixture(autouse=True, scope="module")

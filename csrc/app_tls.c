@@ -1,31 +1,19 @@
 /* The ClientHello of TLS (RFC 8446 section 4.1.2; SNI: RFC 6066 section 3), over any number of records. */
-#include "core.h"
+#include "tls.h"
 
 enum {
     RECORD_HEADER = 5, HANDSHAKE_HEADER = 4, CONTENT_HANDSHAKE = 22, CLIENT_HELLO = 1,
     EXTENSION_SNI = 0, EXTENSION_ECH = 0xfe0d, EXTENSION_ESNI = 0xffce
 };
 
-static bool take_vector(struct cursor *c, unsigned length_bytes, struct cursor *out)
-{
-    const uint8_t *h = cursor_take(c, length_bytes);
-    *out = cursor_over(c->at, 0);
-    if (!h)
-        return false;
-    size_t length = length_bytes == 1 ? h[0] : load_be16(h);
-    bool whole = length <= cursor_left(c);
-    *out = cursor_sub(c, length);
-    return whole;
-}
-
 static void read_sni(struct cursor c, struct hello *out)
 {
     struct cursor list, name;
-    if (!take_vector(&c, 2, &list))
+    if (!tls_vector(&c, 2, &list))
         return;
     while (cursor_left(&list) >= 3) {                          /* advances >= 3 */
         uint8_t type = cursor_u8(&list);
-        if (!take_vector(&list, 2, &name))
+        if (!tls_vector(&list, 2, &name))
             return;
         if (type != 0)
             continue;
@@ -41,16 +29,16 @@ static void read_sni(struct cursor c, struct hello *out)
 static bool read_hello(struct cursor c, struct hello *out)
 {
     struct cursor part, extensions;
-    if (!cursor_skip(&c, 34) || !take_vector(&c, 1, &part) || !take_vector(&c, 2, &part) ||
-        !take_vector(&c, 1, &part))
+    if (!cursor_skip(&c, 34) || !tls_vector(&c, 1, &part) || !tls_vector(&c, 2, &part) ||
+        !tls_vector(&c, 1, &part))
         return false;
     if (!cursor_left(&c))
         return true;                                           /* before TLS 1.2 extensions could be left out */
-    bool whole = take_vector(&c, 2, &extensions);
+    bool whole = tls_vector(&c, 2, &extensions);
     const uint8_t *h;
     while ((h = cursor_take(&extensions, 2))) {                /* advances >= 4 */
         uint16_t type = load_be16(h);
-        if (!take_vector(&extensions, 2, &part))
+        if (!tls_vector(&extensions, 2, &part))
             return false;
         if (type == EXTENSION_SNI)
             read_sni(part, out);

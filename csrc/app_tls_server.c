@@ -1,29 +1,18 @@
 /* A TLS server's first flight: ServerHello (RFC 8446 section 4.1.3), alert (section 6), and before TLS 1.3 the names in
  * its certificate.  From TLS 1.3 on the certificate is encrypted and nothing passive can read it. */
 #include "answer.h"
+#include "tls.h"
 
 enum {
     RECORD_HEADER = 5, CONTENT_CHANGE_CIPHER = 20, CONTENT_ALERT = 21, CONTENT_HANDSHAKE = 22, CONTENT_DATA = 23,
     SERVER_HELLO = 2, CERTIFICATE = 11, EXTENSION_VERSIONS = 43, TLS_1_3 = 0x0304
 };
 
-static bool take_vector(struct cursor *c, unsigned length_bytes, struct cursor *out)
-{
-    const uint8_t *h = cursor_take(c, length_bytes);
-    *out = cursor_over(c->at, 0);
-    if (!h)
-        return false;
-    size_t length = length_bytes == 1 ? h[0] : load_be16(h);
-    bool whole = length <= cursor_left(c);
-    *out = cursor_sub(c, length);
-    return whole;
-}
-
 static bool read_hello(struct cursor c, struct said *out)
 {
     struct cursor part, extensions;
     const uint8_t *version = cursor_take(&c, 2);
-    if (!version || version[0] != 3 || !cursor_skip(&c, 32) || !take_vector(&c, 1, &part))
+    if (!version || version[0] != 3 || !cursor_skip(&c, 32) || !tls_vector(&c, 1, &part))
         return false;
     const uint8_t *cipher = cursor_take(&c, 3);
     if (!cipher)
@@ -32,11 +21,11 @@ static bool read_hello(struct cursor c, struct said *out)
     out->cipher = load_be16(cipher);
     if (!cursor_left(&c))
         return true;
-    bool whole = take_vector(&c, 2, &extensions);
+    bool whole = tls_vector(&c, 2, &extensions);
     uint64_t digest = DIGEST_START;
     const uint8_t *type;
     while ((type = cursor_take(&extensions, 2))) {             /* advances >= 4 */
-        if (!take_vector(&extensions, 2, &part))
+        if (!tls_vector(&extensions, 2, &part))
             return false;
         digest = digest_bytes(digest, type, 2);
         if (load_be16(type) == EXTENSION_VERSIONS && cursor_left(&part) == 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from corpus import DEMO, ROOT
-from tamperscope import core, fingerprint, fingerprinters, flows, marks
+from tamperscope import cli, core, fingerprint, fingerprinters, flows, marks
 from tamperscope.scan import scan
 
 FLAGS = ["FIN", "SYN", "RST", "PSH", "ACK"]
@@ -27,6 +27,11 @@ def test_marks_are_the_union_over_the_fingerprinters() -> None:
         for one in fingerprinters.ALL:
             wanted |= one.marks if one.unit == unit else 0
         assert ours == wanted, unit
+
+
+def test_what_is_looked_for_is_what_the_fingerprinters_find() -> None:
+    """The line that stands where nothing was found is no promise that nobody keeps."""
+    assert sorted(cli.LOOKED_FOR) == sorted(one.mechanism for one in fingerprinters.ALL)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

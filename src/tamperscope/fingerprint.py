@@ -25,9 +25,10 @@ from tamperscope.core import dtype
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
 
+    T = TypeVar("T")
     Array = np.ndarray[Any, Any]
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
@@ -213,9 +214,21 @@ class Columns(Ragged):
         self.context = context
         self.text = text
         self.original = np.arange(self.n)
+        self._made: dict[Any, Any] = {}
 
     def __len__(self) -> int:
         return self.n
+
+    def once(self, make: Callable[[Any], T]) -> T:
+        """``make(self)``, made at the first call: what several hooks of a fingerprinter start from."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
+
+    def forget(self) -> None:
+        """The hooks are through: let go what `once` made of these columns."""
+        self._made.clear()
 
     def select(self, mask: Array) -> Any:
         """The candidates in the mask (bool, shape (n,)); ``original`` keeps their indices in these columns."""

@@ -303,6 +303,7 @@ def judge(fingerprinter: Fingerprinter, columns: Any, weights: Weights) -> Judge
     picked = columns.select(fingerprinter.pick(columns))
     observations = [*fingerprinter.examine(picked), *fingerprinter.compare(picked, picked.context)]
     stages = fingerprinter.stage(picked)
+    picked.forget()
     prior = weights.prior(fingerprinter.mechanism, stages)
     if fingerprinter.weights:
         weights = weights.extended(fingerprinter.mechanism, fingerprinter.weights)

@@ -62,7 +62,6 @@ class Blockpage(Fingerprinter):
     mechanism = "blockpage"
     marks = MARK_ANSWER_UNLIKE | MARK_ANSWER_TOO_EARLY | MARK_ANSWER_CONFLICT | MARK_ANSWER_PAGE
 
-    _last: FirstAnswer | None = None
     _known: KnownPages | None = None
 
     def pick(self, columns: Any) -> Array:
@@ -80,15 +79,9 @@ class Blockpage(Fingerprinter):
         """Always after the request."""
         return np.full(len(columns), STAGE_AFTER_REQUEST, np.uint8)
 
-    def _look(self, candidates: Candidates) -> FirstAnswer:
-        look = self._last
-        if look is None or look.c is not candidates:
-            look = self._last = FirstAnswer(candidates)
-        return look
-
     def examine(self, candidates: Candidates) -> list[Observation]:
         """See the module; what other flows show is in `compare`."""
-        look, c = self._look(candidates), candidates
+        look, c = candidates.once(FirstAnswer), candidates
         two, doubtful = look.contradicted()
         counts = look.goes_on()
         goes_on = c.any(counts)
@@ -113,7 +106,7 @@ class Blockpage(Fingerprinter):
 
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
         """Time against the server's other flows, and the page against what others got."""
-        look, c, others = self._look(candidates), candidates, candidates.answer_context
+        look, c, others = candidates.once(FirstAnswer), candidates, candidates.answer_context
         took, rtt, agree = look.took()
         # Scheduling and the capture's clock may take 2 ms off any interval.
         early = (took >= 0) & (took * 2 < rtt) & (rtt - took > 2 * MS)

@@ -71,20 +71,19 @@ class DnsForgery(Fingerprinter):
 
     def examine(self, candidates: Transactions) -> list[Observation]:
         """Facts of one transaction; what needs a baseline of the resolver is in `compare`."""
-        look = Answers(candidates, candidates.context)
-        return look.conflict()
+        return candidates.once(Answers).conflict()
 
     def compare(self, candidates: Transactions, context: Array) -> list[Observation]:
         """Signs that need the resolver's other answers."""
-        look = Answers(candidates, context)
+        look = candidates.once(Answers)
         return [*look.signs(), *look.addresses(), look.named(), look.genuine(), *look.against()]
 
 
 class Answers:
     """The answers of some transactions, with a score of alien signs for each."""
 
-    def __init__(self, c: Transactions, context: Array) -> None:
-        self.c, self.m, self.context = c, c.message, context
+    def __init__(self, c: Transactions) -> None:
+        self.c, self.m, self.context = c, c.message, c.context
         self.answer = c.is_answer
         self.alone = c.count(self.answer) == 1
         self.public = global_address(c.transaction["server"])

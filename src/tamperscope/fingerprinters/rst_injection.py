@@ -88,8 +88,6 @@ class RstInjection(Fingerprinter):
         | MARK_UNANSWERED
     )  # fmt: skip
 
-    _last: Resets | None = None
-
     def pick(self, columns: Any) -> Array:
         """A server's reset after it had answered is no candidate for being that alone."""
         marks = columns.flow["marks"]
@@ -100,7 +98,7 @@ class RstInjection(Fingerprinter):
 
     def stage(self, columns: Any) -> Array:
         """Where the flow stood at its first suspect reset, not where it ended: data may have come after it."""
-        look = self._look(columns)
+        look = columns.once(Resets)
         at = columns.first(look.suspect)
         index = np.maximum(at, 0)
         # Seen at the server, its answer leaves while a reset in the client's name is still on its way.
@@ -111,16 +109,9 @@ class RstInjection(Fingerprinter):
         stage = np.where(answered, STAGE_TRANSFER, np.where(asked, named, STAGE_HANDSHAKE))
         return np.where(at >= 0, stage, columns.flow["stage"]).astype(np.uint8)
 
-    def _look(self, candidates: Candidates) -> Resets:
-        """The columns that all three hooks start from, made once for the same candidates."""
-        look = self._last
-        if look is None or look.c is not candidates:
-            look = self._last = Resets(candidates)
-        return look
-
     def examine(self, candidates: Candidates) -> list[Observation]:
         """See the module; the comparison with other flows of the server is in `compare`."""
-        look = self._look(candidates)
+        look = candidates.once(Resets)
         return [
             *look.contradictions(candidates.flow["rtt_server_ns"]),
             *look.syn_ack_after(),
@@ -146,7 +137,7 @@ class RstInjection(Fingerprinter):
 
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
         """Distance and round trip, against this flow and the server's other flows; names, over all candidates."""
-        look = self._look(candidates)
+        look = candidates.once(Resets)
         alone = [*look.before_rtt(context), *look.ttl(context), *look.in_common()]
         named = look.by_name(context)
         return [*alone, *named, look.in_stream(), look.as_of_no_connection(), look.more_of_them()]

@@ -66,7 +66,6 @@ class TlsMitm(Fingerprinter):
         | MARK_ANSWER_TOO_EARLY
     )  # fmt: skip
 
-    _last: FirstAnswer | None = None
     _known: dict[str, str] | None = None
 
     def pick(self, columns: Any) -> Array:
@@ -79,15 +78,9 @@ class TlsMitm(Fingerprinter):
         """Always after the name."""
         return np.full(len(columns), STAGE_AFTER_NAME, np.uint8)
 
-    def _look(self, candidates: Candidates) -> FirstAnswer:
-        look = self._last
-        if look is None or look.c is not candidates:
-            look = self._last = FirstAnswer(candidates)
-        return look
-
     def examine(self, candidates: Candidates) -> list[Observation]:
         """Two answers, as in `blockpage`; certificates need `compare`."""
-        look, c = self._look(candidates), candidates
+        look, c = candidates.once(FirstAnswer), candidates
         two, _ = look.contradicted()
         counts = look.goes_on()
         goes_on = c.any(counts)
@@ -109,7 +102,7 @@ class TlsMitm(Fingerprinter):
 
     def compare(self, candidates: Candidates, context: Array) -> list[Observation]:
         """Issuers of the same name, and of the issuer's other names, elsewhere in the capture."""
-        look, c, others = self._look(candidates), candidates, candidates.answer_context
+        look, c, others = candidates.once(FirstAnswer), candidates, candidates.answer_context
         what = c.answer["what"]
         private = (what & ANSWER_CERTIFICATE != 0) & (what & ANSWER_PUBLIC == 0) & (what & ANSWER_FOR_NAME != 0)
         contested = others["issuer_contested"]

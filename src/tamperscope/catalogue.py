@@ -194,7 +194,7 @@ def families(mechanism: str) -> list[Signature]:
     if mechanism not in _read:
         path = os.path.join(DATA, "signatures", mechanism + ".toml")
         _read[mechanism] = [one for one in _File(path, _toml(path)).signatures() if one.kind == "family"]
-    return _read[mechanism]
+    return list(_read[mechanism])
 
 
 def injectors(path: str | None = None) -> list[tuple[str, str, dict[str, Any], float]]:
@@ -204,12 +204,12 @@ def injectors(path: str | None = None) -> list[tuple[str, str, dict[str, Any], f
     That costs a scan less than the whole catalogue.
     """
     if path is None and "injectors" in _read:
-        return _read["injectors"]
+        return list(_read["injectors"])
     data = _toml(path or os.path.join(DATA, "injectors.toml"))
     found = [(one["id"], one["mechanism"], one["match"], one["worth"]) for one in data["injector"] if "worth" in one]
     if path is None:
         _read["injectors"] = found
-    return found
+    return list(found)
 
 
 def _toml(path: str) -> dict[str, Any]:

@@ -101,12 +101,12 @@ class Weights:
 def load(path: str | os.PathLike[str] = WEIGHTS) -> Weights:
     """Weights from a TOML file.  Raises ValueError for an entry that does not say why it weighs what it weighs."""
     if path == WEIGHTS and _own:
-        return _own[0]
+        return _own[0].extended("", ())  # what a caller changes in its table is its own
     with open(path, "rb") as file:
         weights = Weights(tomllib.load(file))
     if path == WEIGHTS:
         _own.append(weights)
-    return weights
+    return weights.extended("", ())
 
 
 _own: list[Weights] = []  # the package's own, read once
